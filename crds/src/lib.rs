@@ -1,0 +1,1 @@
+//! The rtcfleet.dev API.
