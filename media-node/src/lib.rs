@@ -1,0 +1,3 @@
+//! The media node: one process that relays, and later forwards and probes, real-time media.
+
+pub mod turn;

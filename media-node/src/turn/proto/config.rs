@@ -1,0 +1,252 @@
+//! What a [`Server`](super::Server) is told once, checked where it is made.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::peer::PeerPolicy;
+
+/// Everything a server needs to know. Build it with [`ServerConfig::new`] and change the public fields.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    pub realm: Realm,
+    /// Where relayed ports are opened, and what clients are told.
+    pub relays: RelayAddresses,
+    pub ports: PortRange,
+    pub peers: PeerPolicy,
+    /// Further addresses of this machine (its interfaces). Never peers, whatever the policy says. The relay addresses
+    /// and their public forms need not be listed.
+    pub own_addresses: Vec<IpAddr>,
+    /// A username that expires later than this from now is refused. Default 24 hours.
+    pub max_credential_ttl: Duration,
+    pub quotas: Quotas,
+    pub lifetimes: Lifetimes,
+    pub limits: Limits,
+}
+
+impl ServerConfig {
+    /// The defaults of the fields' types around the three things that have none.
+    pub fn new(realm: Realm, relays: RelayAddresses, ports: PortRange) -> Self {
+        Self {
+            realm,
+            relays,
+            ports,
+            peers: PeerPolicy::default(),
+            own_addresses: Vec::new(),
+            max_credential_ttl: Duration::from_secs(24 * 3600),
+            quotas: Quotas::default(),
+            lifetimes: Lifetimes::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The realm of the long-term credential mechanism: 1 to 64 printable ASCII characters without `"` and `\`.
+///
+/// ASCII, because then OpaqueString and SASLprep (RFC 8265, RFC 4013) both leave it as it is, so that clients of RFC 5389
+/// and of RFC 8489 derive the same key. At most 64, because a challenge must stay under three times the size of the smallest
+/// request on the wire: see [`Realm::MAX`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Realm(Box<str>);
+
+impl Realm {
+    /// A challenge to a bare 20-byte request may have 116 bytes (RFC 8489 header and attributes); with a realm of up to 36
+    /// bytes it fits with PASSWORD-ALGORITHMS, with up to 48 without. Longer realms are challenged only in answer to
+    /// requests that are larger, as those of every real client are (a REQUESTED-TRANSPORT alone is enough).
+    pub const MAX: usize = 64;
+
+    pub fn parse(realm: &str) -> Result<Self, ConfigError> {
+        let fits = (1..=Self::MAX).contains(&realm.len());
+        let plain = realm.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+        if fits && plain { Ok(Self(realm.into())) } else { Err(ConfigError::Realm { have: realm.to_owned() }) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One address on which relayed ports are opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RelayAddress {
+    /// Bound by [`RelayPorts::open`](super::RelayPorts::open).
+    pub local: IpAddr,
+    /// What clients are told; another one than `local` behind a 1:1 NAT.
+    pub public: IpAddr,
+}
+
+/// At least one relay address, one of each family at the most, each with a public form of its own family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayAddresses {
+    pub(super) v4: Option<RelayAddress>,
+    pub(super) v6: Option<RelayAddress>,
+}
+
+impl RelayAddresses {
+    pub fn new(addresses: &[RelayAddress]) -> Result<Self, ConfigError> {
+        let mut all = Self { v4: None, v6: None };
+        for &address in addresses {
+            let RelayAddress { local, public } = address;
+            if local.is_ipv4() != public.is_ipv4() {
+                return Err(ConfigError::RelayFamilies { local, public });
+            }
+            for ip in [local, public] {
+                if ip.is_unspecified() || ip.is_multicast() || ip.to_canonical() != ip {
+                    return Err(ConfigError::RelayAddress { ip });
+                }
+            }
+            let place = if local.is_ipv4() { &mut all.v4 } else { &mut all.v6 };
+            if let Some(first) = place {
+                return Err(ConfigError::TwoRelayAddresses { first: first.local, second: local });
+            }
+            *place = Some(address);
+        }
+        if all.v4.is_none() && all.v6.is_none() { Err(ConfigError::NoRelayAddress) } else { Ok(all) }
+    }
+
+    /// The relay addresses, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = RelayAddress> {
+        [self.v4, self.v6].into_iter().flatten()
+    }
+}
+
+/// Relayed ports, both ends included. Never empty, never privileged (RFC 8656 section 7.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    pub fn parse(first: u16, last: u16) -> Result<Self, ConfigError> {
+        if first >= 1024 && first <= last { Ok(Self { first, last }) } else { Err(ConfigError::Ports { first, last }) }
+    }
+
+    pub fn first(self) -> u16 {
+        self.first
+    }
+
+    pub fn last(self) -> u16 {
+        self.last
+    }
+
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
+    pub fn count(self) -> u32 {
+        u32::from(self.last - self.first) + 1
+    }
+}
+
+/// How many allocations there may be in the process. A reserved port (EVEN-PORT) counts like an allocation until it is
+/// claimed or expires.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quotas {
+    /// Allocations with the same user part of the username (`expiry:user`). Past it: 486. Default 20.
+    pub per_user: u32,
+    /// Allocations in all. Past it: 508. Default 100 000.
+    pub total: u32,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { per_user: 20, total: 100_000 }
+    }
+}
+
+/// RFC 8656 sections 3.2, 9, 12; RFC 8489 section 9.2 for the nonce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifetimes {
+    /// Of an allocation whose client asks for none, or for less. Default 600 s.
+    pub allocation: Duration,
+    /// The longest a client can ask for. Default 3600 s.
+    pub allocation_max: Duration,
+    /// Default 300 s, which the RFC demands.
+    pub permission: Duration,
+    /// Default 600 s, which the RFC demands.
+    pub channel: Duration,
+    /// How long a nonce is accepted. Default 600 s; the RFC wants at most an hour.
+    pub nonce: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            allocation: Duration::from_secs(600),
+            allocation_max: Duration::from_secs(3600),
+            permission: Duration::from_secs(300),
+            channel: Duration::from_secs(600),
+            nonce: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Bounds on what one allocation may hold, so that no client can grow the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Peer addresses with a live permission. Past it: 508. Default 256.
+    pub permissions: usize,
+    /// Channels bound, or expired less than five minutes ago. Past it: 508. Default 256.
+    pub channels: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { permissions: 256, channels: 256 }
+    }
+}
+
+/// What is wrong with a configuration, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error(
+        "realm {have:?}: write 1 to {max} printable ASCII characters without quotes and backslashes, such as turn.example.org",
+        max = Realm::MAX
+    )]
+    Realm { have: String },
+    #[error("ports {first} to {last}: write 1024 <= first <= last, such as 49152 and 65535")]
+    Ports { first: u16, last: u16 },
+    #[error("no relay address: write one IPv4 address, one IPv6 address, or one of each")]
+    NoRelayAddress,
+    #[error("relay addresses {first} and {second} are of the same family: leave one out")]
+    TwoRelayAddresses { first: IpAddr, second: IpAddr },
+    #[error(
+        "relay address {local} is made public as {public}, of the other family: write an address of the same family"
+    )]
+    RelayFamilies { local: IpAddr, public: IpAddr },
+    #[error("relay address {ip} is not an address of one machine: write the address that peers can reach")]
+    RelayAddress { ip: IpAddr },
+}
+
+/// `true` for the IPv4 half of a dual allocation; keeps the two families from being swapped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    pub(super) fn of_socket(address: SocketAddr) -> Self {
+        Self::of(address.ip())
+    }
+}
+
+impl RelayAddresses {
+    pub(super) fn get(&self, family: Family) -> Option<RelayAddress> {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+}

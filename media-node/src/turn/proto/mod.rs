@@ -1,0 +1,44 @@
+//! STUN and TURN (RFC 8489, RFC 8656) without sockets, clocks or ambient randomness.
+//!
+//! One [`Server`] belongs to one thread (a shard). What shards have in common is in [`Shared`], and is touched once
+//! per request at the most, never per relayed packet except for the node's own addresses (one atomic read).
+//!
+//! # The loop of a shard
+//!
+//! 1. A datagram arrived on a listener: [`Server::handle_client`]. Do what the [`Reaction`] says: send the reply on the
+//!    same path, or the payload (a slice of the input) from a relay socket to a peer.
+//! 2. A datagram arrived on a relay socket: [`Server::handle_peer`]. If it returns a [`ToClient`], send `head`, the
+//!    payload and `tail` as one datagram on its path (three iovecs; `tail` is 0 to 3 bytes).
+//! 3. A relay socket reported an ICMP error: [`Server::handle_peer_error`], same result.
+//! 4. [`Server::poll_timeout`] says when to call [`Server::handle_timeout`]. It is O(1). Early, late or repeated calls
+//!    are harmless: whatever has expired is treated as gone from its instant on, swept or not.
+//!
+//! Relay sockets are opened and closed through [`RelayPorts`], synchronously, inside `handle_client`,
+//! `handle_timeout` and `close_all` only. A [`RelayId`] is the shell's; it should be small and reused (a slab index),
+//! because the core keeps a table as long as the largest one. After `close` an id may be reused at once.
+//!
+//! A 5-tuple must stay on its shard (`SO_REUSEPORT` does that): another shard does not know its allocation.
+//!
+//! # Time
+//!
+//! Every call takes [`Now`]: intervals are measured with `instant`; the expiry of credentials and nonces, which others
+//! than this process read or made, with `unix`.
+
+pub mod config;
+pub mod counters;
+pub mod credentials;
+pub mod peer;
+pub mod server;
+pub mod shared;
+
+pub use config::{
+    ConfigError, Lifetimes, Limits, PortRange, Quotas, Realm, RelayAddress, RelayAddresses, ServerConfig,
+};
+pub use counters::{Drop, Method, Outcome, ShardCounters, ShardSnapshot};
+pub use credentials::{Secret, SecretError, Secrets};
+pub use peer::PeerPolicy;
+pub use server::{
+    ClientPath, Now, OpenError, PeerError, Reaction, RelayId, RelayPorts, Server, ShardIndex, ToClient, ToPeer,
+    Transport,
+};
+pub use shared::Shared;
