@@ -1,0 +1,134 @@
+//! Flags. Each has an environment variable, for the pod's manifest.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::logging::Format;
+
+/// Name of the operator's Lease unless a flag says otherwise.
+pub const LEASE: &str = "rtc-fleet-operator";
+
+#[derive(Debug, Parser)]
+#[command(name = "operator", version, about = "The rtc-fleet operator", max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controllers
+    Run(Run),
+    /// Print the last decisions about a resource, with what they were made from
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The operator's own namespace: of its Lease and its CA
+    #[arg(long, env = "POD_NAMESPACE", default_value = "rtc-fleet-system")]
+    pub namespace: String,
+    /// Name of this pod: the Lease's holder, and the instance in Events. By hand: any name of your own
+    #[arg(long, env = "POD_NAME", default_value = "by-hand")]
+    pub pod_name: String,
+    /// Address of this pod
+    #[arg(long, env = "POD_IP")]
+    pub pod_ip: Option<IpAddr>,
+    /// Image of the media nodes, unless a resource names another
+    #[arg(long, env = "MEDIA_NODE_IMAGE")]
+    pub media_node_image: String,
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub admin_address: SocketAddr,
+    /// Where `operator explain` asks for decisions; loopback only
+    #[arg(long, env = "DECISIONS_ADDRESS", default_value = "127.0.0.1:8081")]
+    pub decisions_address: SocketAddr,
+    /// How log lines are written
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = Format::Json)]
+    pub log_format: Format,
+    /// Name of the Lease that decides which replica acts
+    #[arg(long, env = "LEASE_NAME", default_value = LEASE)]
+    pub lease_name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The resource, such as turnregion/centralindia
+    #[arg(value_name = "KIND/NAME", value_parser = parse_target)]
+    pub target: Target,
+    /// Namespace of the resource [default: the kubeconfig's or the pod's own]
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Namespace of the operator
+    #[arg(long, env = "POD_NAMESPACE", default_value = "rtc-fleet-system")]
+    pub operator_namespace: String,
+    /// Name of the Lease that says which replica acts
+    #[arg(long, env = "LEASE_NAME", default_value = LEASE)]
+    pub lease_name: String,
+    /// Where the operator serves its decisions, inside of its pod
+    #[arg(long, env = "DECISIONS_ADDRESS", default_value = "127.0.0.1:8081")]
+    pub decisions_address: SocketAddr,
+    /// Set inside of an operator's pod, which is then asked first
+    #[arg(long, env = "POD_NAME", hide = true)]
+    pub pod_name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+/// What `operator explain` is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub kind: &'static str,
+    pub name: String,
+}
+
+/// The kinds that decisions are made about, with everything that kubectl takes for them.
+const KINDS: [(&str, &[&str]); 1] = [("TurnRegion", &["turnregion", "turnregions", "tr"])];
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    let wanted = || "write KIND/NAME, such as turnregion/centralindia".to_owned();
+    let (kind, name) = text.split_once('/').ok_or_else(wanted)?;
+    if name.is_empty() || name.contains('/') {
+        return Err(wanted());
+    }
+    let kind_of = |(known, spellings): &(&'static str, &[&str])| {
+        spellings.iter().any(|spelling| spelling.eq_ignore_ascii_case(kind)).then_some(*known)
+    };
+    let known = KINDS.iter().find_map(kind_of);
+    let kind = known.ok_or_else(|| format!("{kind:?} is no kind of rtc-fleet: {}", wanted()))?;
+    Ok(Target { kind, name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_target_is_taken_in_every_spelling_that_kubectl_takes() {
+        for text in ["turnregion/a", "TurnRegion/a", "turnregions/a", "tr/a"] {
+            assert_eq!(parse_target(text).unwrap(), Target { kind: "TurnRegion", name: "a".into() }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_none_says_what_to_write() {
+        for text in ["a", "turnregion/", "pod/a", "turnregion/a/b"] {
+            let error = parse_target(text).unwrap_err();
+            assert!(error.contains("such as turnregion/centralindia"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What every reconcile is given. Nothing below it takes a clock, a client or a random number from the air.
+
+use std::{net::IpAddr, sync::Arc};
+
+use kube::Client;
+
+use crate::{
+    admin::Health, backoff::Backoff, ca::Ca, clock::Clock, decisions::Decisions, kube_io::Recorder, leader::Leadership,
+    metrics::Metrics, node_client::NodeApi,
+};
+
+/// What the flags say, as far as controllers need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The operator's own namespace.
+    pub namespace: String,
+    pub pod_name: String,
+    /// Left out when the operator runs by hand.
+    pub pod_ip: Option<IpAddr>,
+    /// Image of the nodes, unless a resource names another.
+    pub media_node_image: String,
+}
+
+/// Shared by all controllers.
+pub struct Ctx {
+    pub client: Client,
+    pub metrics: Metrics,
+    pub decisions: Decisions,
+    pub recorder: Recorder,
+    pub backoff: Backoff,
+    pub node_api: Arc<dyn NodeApi>,
+    pub ca: Arc<Ca>,
+    pub settings: Settings,
+    pub clock: Arc<dyn Clock>,
+    pub health: Health,
+    /// Says whether this process still leads; writes outside the cluster are fenced by it.
+    pub leadership: Leadership,
+}

@@ -1,0 +1,18 @@
+//! The rtc-fleet operator: observes custom resources, and makes a fleet of media nodes follow them.
+
+pub mod admin;
+pub mod backoff;
+pub mod ca;
+pub mod cli;
+pub mod clock;
+pub mod context;
+pub mod decisions;
+pub mod error;
+pub mod explain;
+pub mod kube_io;
+pub mod leader;
+pub mod logging;
+pub mod metrics;
+pub mod node_client;
+pub mod run;
+pub mod turnregion;

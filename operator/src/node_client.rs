@@ -1,0 +1,243 @@
+//! Speaks to a node's admin port: HTTPS, both sides with certificates of the operator's CA.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use rtcfleet_node_api::{MAX_BODY, NodeStatus, Problem, STATE_PATH, STATUS_PATH, SetState};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    ca::{Ca, CaError, needs_renewal},
+    clock::Clock,
+    error::{Categorised, Category},
+};
+
+/// A node in the same cluster answers a SYN in milliseconds; a dead one should not hold a reconcile.
+const CONNECT: Duration = Duration::from_secs(2);
+/// From the request to the end of the answer.
+const READ: Duration = Duration::from_secs(3);
+
+/// Where a node's admin port is, and the name in its certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NodeTarget {
+    pub address: SocketAddr,
+    pub server_name: String,
+}
+
+/// What the operator asks of a node. A trait, so that tests and the simulator stand in for nodes.
+pub trait NodeApi: Send + Sync {
+    fn status<'a>(&'a self, node: &'a NodeTarget) -> BoxFuture<'a, Result<NodeStatus, NodeError>>;
+    /// The status as it stands afterwards.
+    fn set_state<'a>(&'a self, node: &'a NodeTarget, state: SetState) -> BoxFuture<'a, Result<NodeStatus, NodeError>>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("node {node}: no connection in {CONNECT:?}")]
+    ConnectTimeout { node: SocketAddr },
+    #[error("node {node}: no connection")]
+    Connect { node: SocketAddr, source: std::io::Error },
+    #[error("node {node}: no TLS session")]
+    Tls { node: SocketAddr, source: std::io::Error },
+    #[error("node {node}: no answer in {READ:?}")]
+    AnswerTimeout { node: SocketAddr },
+    #[error("node {node}: the exchange broke off")]
+    Exchange { node: SocketAddr, source: hyper::Error },
+    #[error("node {node}: refused with {status}: {message}")]
+    Refused { node: SocketAddr, status: u16, message: String },
+    #[error("node {node}: the answer is longer than {MAX_BODY} bytes")]
+    TooLong { node: SocketAddr },
+    #[error("node {node}: the answer is not a node status; is it a media node of this release?")]
+    Unreadable { node: SocketAddr, source: serde_json::Error },
+    #[error("node {node}: {name:?} is no server name")]
+    ServerName { node: SocketAddr, name: String },
+    #[error("the operator's own certificate")]
+    Certificate(#[from] CaError),
+    #[error("the operator's TLS set-up")]
+    Setup(#[source] rustls::Error),
+    #[error("the operator's certificates are no PEM")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    #[error("a request cannot be built")]
+    Request(#[source] http::Error),
+}
+
+impl NodeError {
+    /// The node was reached and said no.
+    pub fn refusal(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+impl Categorised for NodeError {
+    fn category(&self) -> Category {
+        match self {
+            Self::ConnectTimeout { .. }
+            | Self::Connect { .. }
+            | Self::Tls { .. }
+            | Self::AnswerTimeout { .. }
+            | Self::Exchange { .. }
+            | Self::Refused { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. } => Category::Retry,
+            Self::Certificate(error) => error.category(),
+            Self::ServerName { .. } | Self::Setup(_) | Self::Pem(_) | Self::Request(_) => Category::Bug,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::ConnectTimeout { .. } | Self::Connect { .. } => "NodeUnreachable",
+            Self::Tls { .. } => "NodeNotTrusted",
+            Self::AnswerTimeout { .. } | Self::Exchange { .. } => "NodeUnresponsive",
+            Self::Refused { .. } => "NodeRefused",
+            Self::TooLong { .. } | Self::Unreadable { .. } => "NodeAnswerUnreadable",
+            Self::Certificate(error) => error.reason(),
+            Self::ServerName { .. } | Self::Setup(_) | Self::Pem(_) | Self::Request(_) => "InternalError",
+        }
+    }
+}
+
+/// The real one. Makes a connection a request: there are few, and a dead node's is never met again.
+pub struct NodeClient {
+    ca: Arc<Ca>,
+    clock: Arc<dyn Clock>,
+    identity: Mutex<Option<Identity>>,
+}
+
+/// The client certificate in use, and the TLS set-up that presents it.
+#[derive(Clone)]
+struct Identity {
+    cert_pem: String,
+    tls: Arc<ClientConfig>,
+}
+
+impl NodeClient {
+    pub fn new(ca: Arc<Ca>, clock: Arc<dyn Clock>) -> Self {
+        Self { ca, clock, identity: Mutex::new(None) }
+    }
+
+    /// The TLS set-up, with a new client certificate when half of the old one's life is over.
+    fn tls(&self) -> Result<Arc<ClientConfig>, NodeError> {
+        let now = self.clock.now();
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = identity.as_ref().filter(|current| !needs_renewal(&current.cert_pem, now)) {
+            return Ok(Arc::clone(&current.tls));
+        }
+        let new = Identity::issue(&self.ca, now)?;
+        let tls = Arc::clone(&new.tls);
+        *identity = Some(new);
+        Ok(tls)
+    }
+
+    async fn exchange(&self, node: &NodeTarget, request: Request<Full<Bytes>>) -> Result<NodeStatus, NodeError> {
+        let address = node.address;
+        let name = ServerName::try_from(node.server_name.clone())
+            .map_err(|_| NodeError::ServerName { node: address, name: node.server_name.clone() })?;
+        let connector = TlsConnector::from(self.tls()?);
+        let connect = async {
+            let tcp =
+                TcpStream::connect(address).await.map_err(|source| NodeError::Connect { node: address, source })?;
+            connector.connect(name, tcp).await.map_err(|source| NodeError::Tls { node: address, source })
+        };
+        let tls =
+            tokio::time::timeout(CONNECT, connect).await.map_err(|_| NodeError::ConnectTimeout { node: address })??;
+        tokio::time::timeout(READ, converse(address, TokioIo::new(tls), request))
+            .await
+            .map_err(|_| NodeError::AnswerTimeout { node: address })?
+    }
+}
+
+impl Identity {
+    fn issue(ca: &Ca, now: Timestamp) -> Result<Self, NodeError> {
+        let issued = ca.issue_client(now)?;
+        let cert = CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).map_err(NodeError::Pem)?;
+        let key = PrivateKeyDer::from_pem_slice(issued.key.expose().as_bytes()).map_err(NodeError::Pem)?;
+        let mut trusted = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(ca.cert_pem().as_bytes()).map_err(NodeError::Pem)?;
+        trusted.add(root).map_err(NodeError::Setup)?;
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_root_certificates(trusted).with_client_auth_cert(vec![cert], key))
+            .map_err(NodeError::Setup)?;
+        Ok(Self { cert_pem: issued.cert_pem, tls: Arc::new(tls) })
+    }
+}
+
+async fn converse<S>(node: SocketAddr, stream: S, request: Request<Full<Bytes>>) -> Result<NodeStatus, NodeError>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+{
+    let broken = |source| NodeError::Exchange { node, source };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
+    let ask = async move {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|error| {
+            match error.downcast::<hyper::Error>() {
+                Ok(source) => broken(*source),
+                Err(other) => {
+                    debug_assert!(other.is::<LengthLimitError>(), "{other}");
+                    NodeError::TooLong { node }
+                }
+            }
+        })?;
+        Ok::<_, NodeError>((status, body.to_bytes()))
+    };
+    // The connection lives as long as this future: nothing is left behind when a timeout drops it.
+    let (status, body) = tokio::select! {
+        biased;
+        answer = ask => answer?,
+        Err(source) = connection => return Err(broken(source)),
+    };
+    if status.is_success() {
+        serde_json::from_slice(&body).map_err(|source| NodeError::Unreadable { node, source })
+    } else {
+        let message = serde_json::from_slice::<Problem>(&body)
+            .map_or_else(|_| "it did not say why".to_owned(), |problem| problem.message);
+        Err(NodeError::Refused { node, status: status.as_u16(), message })
+    }
+}
+
+fn request(method: Method, path: &str, node: &NodeTarget, body: Vec<u8>) -> Result<Request<Full<Bytes>>, NodeError> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, &node.server_name)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::from(body))
+        .map_err(NodeError::Request)
+}
+
+impl NodeApi for NodeClient {
+    fn status<'a>(&'a self, node: &'a NodeTarget) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
+        Box::pin(async move { self.exchange(node, request(Method::GET, STATUS_PATH, node, Vec::new())?).await })
+    }
+
+    fn set_state<'a>(&'a self, node: &'a NodeTarget, state: SetState) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
+        Box::pin(async move {
+            let body =
+                serde_json::to_vec(&state).map_err(|source| NodeError::Unreadable { node: node.address, source })?;
+            self.exchange(node, request(Method::PUT, STATE_PATH, node, body)?).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
