@@ -78,6 +78,27 @@ labels! {
     }
 }
 
+impl Outcome {
+    /// The error code (RFC 8489 section 14.8, RFC 8656 section 19); 0 for success.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Success => 0,
+            Self::BadRequest => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::UnknownAttribute => 420,
+            Self::AllocationMismatch => 437,
+            Self::StaleNonce => 438,
+            Self::AddressFamilyNotSupported => 440,
+            Self::WrongCredentials => 441,
+            Self::UnsupportedTransport => 442,
+            Self::PeerAddressFamilyMismatch => 443,
+            Self::AllocationQuotaReached => 486,
+            Self::InsufficientCapacity => 508,
+        }
+    }
+}
+
 /// The counters of one shard. Only that shard's thread writes them, anyone may read them: plain loads and stores, on
 /// cache lines of their own.
 #[derive(Debug)]

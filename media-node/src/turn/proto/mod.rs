@@ -24,12 +24,29 @@
 //! Every call takes [`Now`]: intervals are measured with `instant`; the expiry of credentials and nonces, which others
 //! than this process read or made, with `unix`.
 
+mod allocate;
+mod allocation;
+pub mod attribute;
+mod auth;
+mod channel_bind;
+mod channels;
 pub mod config;
 pub mod counters;
+mod create_permission;
 pub mod credentials;
+mod data;
+pub mod encode;
+pub mod integrity;
+pub mod message;
+mod nonce;
 pub mod peer;
+mod permissions;
+mod ports;
+mod refresh;
 pub mod server;
 pub mod shared;
+mod timers;
+mod usernames;
 
 pub use config::{
     ConfigError, Lifetimes, Limits, PortRange, Quotas, Realm, RelayAddress, RelayAddresses, ServerConfig,

@@ -1,11 +1,48 @@
-//! Which peers a client may reach (RFC 8656 section 21.3.1 and the usual SSRF targets).
+//! Which peers a client may reach: SSRF is what a relay is attacked for (RFC 8656 section 21.3.1).
 //!
-//! A standing deny list comes first; `allow` opens parts of it; `deny` closes what the user names, and wins over `allow`.
-//! An IPv6 address that carries an IPv4 address (v4-mapped, v4-compatible, NAT64, 6to4, Teredo) is judged by both.
+//! - A standing deny list holds what is never a peer on the Internet. `allow` opens parts of it. `deny` closes what the user names,
+//!   and wins over `allow`.
+//! - An IPv6 address that carries IPv4 addresses (v4-mapped, v4-compatible, NAT64, 6to4, Teredo) is judged by itself and by each of
+//!   them: all must be allowed. So to reach 10.0.0.1 by NAT64, open 10.0.0.1.
+//! - The node's own addresses are never opened by `allow`. The public form of a relay address is a peer nevertheless, for two
+//!   clients of one node send to each other's relayed address; which port counts then: see [`super::data`]. Only a `deny` of the
+//!   user closes that too.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::config::{Family, ServerConfig};
+
+const fn v4(a: u8, b: u8, c: u8, len: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), len))
+}
+
+const fn v6(a: u16, b: u16, c: u16, len: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), len))
+}
+
+/// What is never a peer unless it is opened.
+pub const STANDING: [IpNet; 18] = [
+    v4(0, 0, 0, 8),      // this network
+    v4(10, 0, 0, 8),     // private
+    v4(100, 64, 0, 10),  // shared by carriers, and by clusters
+    v4(127, 0, 0, 8),    // loopback
+    v4(169, 254, 0, 16), // link-local: cloud metadata
+    v4(172, 16, 0, 12),  // private
+    v4(192, 0, 0, 24),   // protocol assignments
+    v4(192, 168, 0, 16), // private
+    v4(224, 0, 0, 4),    // multicast
+    v4(240, 0, 0, 4),    // reserved, broadcast
+    v6(0, 0, 0, 128),    // unspecified
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    v6(0x64, 0xff9b, 1, 48), // local-use NAT64: leads wherever the network says
+    v6(0x100, 0, 0, 64),     // discard
+    v6(0xfc00, 0, 0, 7),     // unique local
+    v6(0xfe80, 0, 0, 10),    // link-local
+    v6(0xfec0, 0, 0, 10),    // site-local, deprecated
+    v6(0xff00, 0, 0, 8),     // multicast
+];
 
 /// The lists of one node. The default is the standing deny list alone.
 #[derive(Clone, Debug, Default)]
@@ -19,9 +56,167 @@ impl PeerPolicy {
         Self { allow, deny }
     }
 
-    /// Whether a permission for this address may be installed. The node's own addresses are judged elsewhere, first.
-    pub fn allows(&self, _peer: IpAddr) -> bool {
-        let _ = (&self.allow, &self.deny);
-        false
+    /// Whether this may be a peer. The node's own addresses are judged elsewhere, first.
+    pub fn allows(&self, peer: IpAddr) -> bool {
+        // The unspecified address means this machine to a socket, so nothing opens it.
+        forms(peer).all(|form| {
+            !form.is_unspecified()
+                && !contains(&self.deny, form)
+                && (contains(&self.allow, form) || !contains(&STANDING, form))
+        })
+    }
+}
+
+fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
+    nets.iter().any(|net| net.contains(&ip))
+}
+
+/// The address and every address that it carries.
+fn forms(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let carried = match ip {
+        IpAddr::V4(_) => [None, None],
+        IpAddr::V6(ip) => carried(ip),
+    };
+    std::iter::once(ip).chain(carried.into_iter().flatten().map(IpAddr::V4))
+}
+
+fn carried(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let o = ip.octets();
+    let last = Ipv4Addr::new(o[12], o[13], o[14], o[15]);
+    match ip.segments() {
+        // Unspecified and loopback are no v4-compatible addresses.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
+        // v4-compatible, v4-mapped, v4-translated (RFC 2765); NAT64 with the well-known prefix (RFC 6052).
+        [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
+            [Some(last), None]
+        }
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => [Some(Ipv4Addr::new(o[2], o[3], o[4], o[5])), None],
+        // Teredo (RFC 4380): the server, and the client with its bits inverted.
+        [0x2001, 0, ..] => {
+            [Some(Ipv4Addr::new(o[4], o[5], o[6], o[7])), Some(Ipv4Addr::new(!o[12], !o[13], !o[14], !o[15]))]
+        }
+        _ => [None, None],
+    }
+}
+
+/// What a peer address is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Open,
+    /// Where relayed ports of this node are reached.
+    OwnRelay,
+    Forbidden,
+}
+
+pub(super) fn standing(config: &ServerConfig, peer: IpAddr) -> Standing {
+    if config.relays.get(Family::of(peer)).is_some_and(|relay| relay.public == peer) {
+        let closed = contains(&config.peers.deny, peer);
+        return if closed { Standing::Forbidden } else { Standing::OwnRelay };
+    }
+    // Behind a 1:1 NAT `local` is another address than clients were told, so nobody asks for it in good faith.
+    let own = |form| {
+        config.own_addresses.contains(&form)
+            || config.relays.iter().any(|relay| relay.local == form || relay.public == form)
+    };
+    if forms(peer).any(own) || !config.peers.allows(peer) { Standing::Forbidden } else { Standing::Open }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn peers_that_an_attacker_wants_are_denied_in_every_form() {
+        let policy = PeerPolicy::default();
+        for denied in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "224.0.0.1",
+            "239.1.2.3",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "fdff::1",
+            "ff02::1",
+            // the same, carried in IPv6
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "::169.254.169.254",
+            "::ffff:0:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::808:808",
+            "2002:7f00:1::1",
+            "2002:a9fe:a9fe::1",
+            "2002:c0a8:101::",
+            // Teredo: server 10.0.0.1; client 127.0.0.1 inverted
+            "2001:0:a00:1::",
+            "2001:0:808:808:0:0:80ff:fffe",
+        ] {
+            assert!(!policy.allows(ip(denied)), "{denied}");
+        }
+    }
+
+    #[test]
+    fn peers_on_the_internet_are_allowed() {
+        let policy = PeerPolicy::default();
+        for allowed in [
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "203.0.113.7",
+            "2001:db8::1",
+            "2a00::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "2001:0:808:808:0:0:f7f7:f7f7",
+        ] {
+            assert!(policy.allows(ip(allowed)), "{allowed}");
+        }
+    }
+
+    #[test]
+    fn allow_opens_a_part_of_the_standing_list_and_deny_wins_over_it() {
+        let nets = |texts: &[&str]| texts.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+        let policy = PeerPolicy::new(nets(&["10.200.0.0/16", "fd00::/8"]), nets(&["10.200.9.0/24", "8.8.8.8/32"]));
+        for (case, peer, expected) in [
+            ("opened", "10.200.0.1", true),
+            ("opened, IPv6", "fd00::1", true),
+            ("the rest stays closed", "10.201.0.1", false),
+            ("denied inside what is opened", "10.200.9.1", false),
+            ("denied on the Internet", "8.8.8.8", false),
+            ("denied, carried in IPv6", "64:ff9b::8.8.8.8", false),
+            ("opened, carried in IPv6", "64:ff9b::10.200.0.1", true),
+        ] {
+            assert_eq!(policy.allows(ip(peer)), expected, "{case}: {peer}");
+        }
+    }
+
+    #[test]
+    fn nothing_opens_the_unspecified_address() {
+        let everything = PeerPolicy::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], vec![]);
+        assert!(everything.allows(ip("127.0.0.1")));
+        for peer in ["0.0.0.0", "::", "::ffff:0.0.0.0", "64:ff9b::"] {
+            assert!(!everything.allows(ip(peer)), "{peer}");
+        }
     }
 }

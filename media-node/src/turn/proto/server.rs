@@ -4,8 +4,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::config::ServerConfig;
+use ahash::RandomState;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::allocation::{Allocations, Granted, Slot};
+use super::attribute::{
+    ADDRESS_ERROR_CODE, LIFETIME, NONCE, PASSWORD_ALGORITHMS, REALM, RESERVATION_TOKEN, UNKNOWN_ATTRIBUTES,
+    XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, family_number,
+};
+use super::auth::{Denied, Identity, Sign, authenticate};
+use super::config::{Family, ServerConfig};
+use super::counters::{Drop, Method, Outcome, ShardCounters};
+use super::credentials::PasswordAlgorithm;
+use super::data::Head;
+use super::encode::{Writer, error_code};
+use super::message::method::{ALLOCATE, BINDING, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, SEND};
+use super::message::{Class, Message};
+use super::refresh::Deletions;
 use super::shared::Shared;
+use super::timers::Timer;
+use super::timers::Timers;
 
 /// The two kinds of time (see the module's documentation).
 #[derive(Clone, Copy, Debug)]
@@ -83,29 +102,27 @@ pub struct ToPeer<'i> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToClient<'i> {
     pub path: ClientPath,
-    head: [u8; ToClient::HEAD_MAX],
-    head_len: u8,
-    tail_len: u8,
+    pub(super) head: Head,
     pub payload: &'i [u8],
 }
 
 impl ToClient<'_> {
-    /// Longest head: a Data indication about an IPv6 peer with an ICMP attribute.
-    pub const HEAD_MAX: usize = 56;
+    /// Longest head, bytes.
+    pub const HEAD_MAX: usize = Head::MAX;
 
     /// A channel data header (4 bytes) or a Data indication up to its payload.
     pub fn head(&self) -> &[u8] {
-        &self.head[..usize::from(self.head_len)]
+        self.head.as_bytes()
     }
 
     /// The padding of a Data indication: 0 to 3 zero bytes. Channel data over UDP has none.
     pub fn tail(&self) -> &'static [u8] {
-        &[0; 3][..usize::from(self.tail_len)]
+        &[0; 3][..usize::from(self.head.padding)]
     }
 
     /// Length of the whole datagram.
     pub fn total_len(&self) -> usize {
-        usize::from(self.head_len) + self.payload.len() + usize::from(self.tail_len)
+        self.head().len() + self.payload.len() + self.tail().len()
     }
 }
 
@@ -120,22 +137,63 @@ pub struct PeerError {
     pub data: u32,
 }
 
+/// A request of somebody who is authenticated.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) now: Now,
+    pub(super) path: ClientPath,
+    pub(super) message: Message<'a>,
+    pub(super) identity: Identity,
+    /// The allocation of the 5-tuple, if there is one. Nothing of it has expired.
+    pub(super) slot: Option<Slot>,
+}
+
+/// What a successful answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Success {
+    Allocated(Granted),
+    Refreshed {
+        /// Seconds; 0 for a deletion.
+        lifetime: u32,
+    },
+    /// CreatePermission and ChannelBind answer without attributes.
+    Done,
+}
+
 /// TURN on one thread. See the module's documentation for the loop around it.
 #[derive(Debug)]
 pub struct Server {
-    config: Arc<ServerConfig>,
-    shared: Arc<Shared>,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) shared: Arc<Shared>,
     shard: ShardIndex,
+    pub(super) rng: StdRng,
+    pub(super) hasher: RandomState,
+    pub(super) allocations: Allocations,
+    pub(super) timers: Timers,
+    pub(super) deletions: Deletions,
+    /// The answer being sent. Kept, so that it need not be allocated again.
+    reply: Vec<u8>,
 }
 
 impl Server {
     /// `seed` is random, and different for every shard and process: ports, tokens and hash keys come from it.
-    pub fn new(config: Arc<ServerConfig>, shared: Arc<Shared>, shard: ShardIndex, seed: [u8; 32], now: Now) -> Self {
-        let _ = (seed, now);
-        Self { config, shared, shard }
+    pub fn new(config: Arc<ServerConfig>, shared: Arc<Shared>, index: ShardIndex, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let hasher = RandomState::with_seeds(rng.random(), rng.random(), rng.random(), rng.random());
+        Self {
+            config,
+            shared,
+            shard: index,
+            rng,
+            allocations: Allocations::new(hasher.clone()),
+            hasher,
+            timers: Timers::default(),
+            deletions: Deletions::default(),
+            reply: Vec::with_capacity(512),
+        }
     }
 
-    /// A datagram arrived on a listener.
+    /// A datagram arrived on a listener. RFC 7983 tells channel data and STUN apart by the first byte.
     pub fn handle_client<'s, 'i>(
         &'s mut self,
         now: Now,
@@ -143,8 +201,25 @@ impl Server {
         path: ClientPath,
         bytes: &'i [u8],
     ) -> Reaction<'s, 'i> {
-        let _ = (now, relays, path, bytes, &self.config, &self.shared, self.shard);
-        Reaction::None
+        if let Some(0x40..=0x4F) = bytes.first() {
+            return self.count_to_peer(self.channel_data(now, &path, bytes));
+        }
+        match Message::decode(bytes) {
+            Err(_) => self.drop(Drop::Malformed),
+            Ok(message) if !message.fingerprint_is_right() => self.drop(Drop::Fingerprint),
+            Ok(message) => match (message.class(), method(message.method())) {
+                (Class::Indication, None) if message.method() == SEND => {
+                    self.count_to_peer(self.send(now, &path, &message))
+                }
+                (Class::Request, Some(Method::Binding)) => self.binding(&path, &message),
+                (Class::Request, Some(method)) => self.request(now, relays, path, message, method),
+                // Browsers keep NAT bindings open with Binding indications: nothing to do, and no fault either.
+                (Class::Indication, Some(Method::Binding)) => Reaction::None,
+                (Class::Indication | Class::Success | Class::Error, _) | (Class::Request, None) => {
+                    self.drop(Drop::NotForUs)
+                }
+            },
+        }
     }
 
     /// A datagram arrived on a relay socket.
@@ -155,33 +230,335 @@ impl Server {
         from: SocketAddr,
         payload: &'i [u8],
     ) -> Option<ToClient<'i>> {
-        let _ = (now, relay, from, payload);
-        None
+        match self.peer_data(now, relay, from, payload) {
+            Ok(to_client) => {
+                self.counters().to_client(payload.len());
+                Some(to_client)
+            }
+            Err(why) => {
+                self.counters().dropped(why);
+                None
+            }
+        }
     }
 
     /// A relay socket reported an ICMP error.
     pub fn handle_peer_error(&mut self, now: Now, relay: RelayId, error: PeerError) -> Option<ToClient<'static>> {
-        let _ = (now, relay, error);
-        None
+        self.peer_error(now, relay, error).inspect_err(|why| self.counters().dropped(*why)).ok()
     }
 
     /// Something may have expired. Bounded per call: while more is due, `poll_timeout` returns an instant in the past.
     pub fn handle_timeout(&mut self, now: Now, relays: &mut impl RelayPorts) {
-        let _ = (now, relays);
+        for _ in 0..EXPIRIES_PER_CALL {
+            match self.timers.pop(now.instant) {
+                None => return,
+                Some(Timer::Reservation(token)) => self.shared.expire_reservation(token),
+                Some(Timer::Allocation(slot)) => self.expire(slot, now.instant, relays),
+            }
+        }
     }
 
     /// When to call `handle_timeout`. O(1).
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// End every allocation of this shard and close its relay sockets: the deadline of a drain has passed.
     pub fn close_all(&mut self, relays: &mut impl RelayPorts) {
-        let _ = relays;
+        while let Some(timer) = self.timers.pop_any() {
+            match timer {
+                Timer::Reservation(token) => self.shared.expire_reservation(token),
+                Timer::Allocation(slot) => {
+                    self.close_relay(slot, Family::V4, relays);
+                    self.close_relay(slot, Family::V6, relays);
+                    self.settle(slot);
+                }
+            }
+        }
     }
 
     /// Allocations of this shard that live.
     pub fn allocations(&self) -> usize {
-        0
+        self.allocations.len()
     }
+
+    pub(super) fn counters(&self) -> &ShardCounters {
+        self.shared.counters(self.shard)
+    }
+
+    pub(super) fn count_allocations(&self) {
+        self.counters().set_allocations(self.allocations.len());
+    }
+
+    fn drop<'s, 'i>(&self, why: Drop) -> Reaction<'s, 'i> {
+        self.counters().dropped(why);
+        Reaction::None
+    }
+
+    /// Close the relays of an allocation that have expired. Its timer is popped or cancelled.
+    fn expire(&mut self, slot: Slot, now: Instant, relays: &mut impl RelayPorts) {
+        for family in [Family::V4, Family::V6] {
+            let relay = self.allocations.get(slot).and_then(|allocation| allocation.relay(family));
+            if relay.is_some_and(|relay| relay.until <= now) {
+                self.close_relay(slot, family, relays);
+            }
+        }
+        self.settle(slot);
+    }
+
+    /// Close one relayed address, with the permissions and channels of its family. [`settle`](Self::settle) must follow.
+    pub(super) fn close_relay(&mut self, slot: Slot, family: Family, relays: &mut impl RelayPorts) {
+        let Some(allocation) = self.allocations.get_mut(slot) else { return };
+        let Some(relay) = allocation.relay_mut(family).take() else { return };
+        allocation.permissions.forget(family);
+        allocation.channels.forget(family);
+        self.timers.cancel(relay.until, Timer::Allocation(slot));
+        self.allocations.forget_relay(relay.id);
+        relays.close(relay.id);
+        self.shared.ports.release(family, relay.port);
+    }
+
+    /// Set the timer of an allocation anew or, if it has no relayed address left, end it.
+    pub(super) fn settle(&mut self, slot: Slot) {
+        let Some(allocation) = self.allocations.get(slot) else { return };
+        if let Some(due) = allocation.due() {
+            self.timers.set(due, Timer::Allocation(slot));
+            return;
+        }
+        if let Some(gone) = self.allocations.remove(slot) {
+            self.shared.leave(&gone.user);
+        }
+        self.count_allocations();
+    }
+
+    /// Give relayed addresses of an allocation another expiry.
+    pub(super) fn prolong(&mut self, slot: Slot, families: &[Family], until: Instant) {
+        let Some(allocation) = self.allocations.get_mut(slot) else { return };
+        let due = allocation.due();
+        for family in families {
+            if let Some(relay) = allocation.relay_mut(*family) {
+                relay.until = until;
+            }
+        }
+        if let Some(due) = due {
+            self.timers.cancel(due, Timer::Allocation(slot));
+        }
+        self.settle(slot);
+    }
+
+    /// Binding (RFC 8489 section 3): for anyone, without state.
+    fn binding<'s, 'i>(&'s mut self, path: &ClientPath, message: &Message<'_>) -> Reaction<'s, 'i> {
+        let refused = message.not_understood().next().is_some();
+        let class = if refused { Class::Error } else { Class::Success };
+        let mut writer = Writer::start(&mut self.reply, class, message.method(), message.transaction());
+        let outcome = if refused {
+            write_error(&mut writer, message, Outcome::UnknownAttribute);
+            Outcome::UnknownAttribute
+        } else {
+            writer.address(XOR_MAPPED_ADDRESS, path.remote);
+            Outcome::Success
+        };
+        finish(writer, message);
+        self.reply_to_stranger(path, message, Method::Binding, outcome)
+    }
+
+    fn request<'s, 'i>(
+        &'s mut self,
+        now: Now,
+        relays: &mut impl RelayPorts,
+        path: ClientPath,
+        message: Message<'_>,
+        method: Method,
+    ) -> Reaction<'s, 'i> {
+        if let Some(slot) = self.allocations.slot(&path) {
+            // An allocation that has expired but was not swept must not be met by its successor.
+            self.expire(slot, now.instant, relays);
+        }
+        let slot = self.allocations.slot(&path);
+        let live = slot.and_then(|slot| self.allocations.get(slot));
+        match authenticate(now, &path, &message, &self.config, &self.shared, live) {
+            Err(denied) => self.deny(now, &path, &message, method, denied),
+            Ok(identity) => {
+                let request = Request { now, path, message, identity, slot };
+                let result = self.process(&request, relays, method);
+                self.answer(&request, method, result)
+            }
+        }
+    }
+
+    fn process(
+        &mut self,
+        request: &Request<'_>,
+        relays: &mut impl RelayPorts,
+        method: Method,
+    ) -> Result<Success, Outcome> {
+        if request.message.not_understood().next().is_some() {
+            return Err(Outcome::UnknownAttribute);
+        }
+        if method == Method::Allocate {
+            return self.allocate(request, relays);
+        }
+        let Some(slot) = request.slot else {
+            return self.deleted_just_now(request, method).ok_or(Outcome::AllocationMismatch);
+        };
+        // RFC 8656 section 5.
+        if self.allocations.get(slot).is_none_or(|allocation| allocation.username != request.identity.username) {
+            return Err(Outcome::WrongCredentials);
+        }
+        match method {
+            Method::Refresh => self.refresh(request, slot, relays),
+            Method::CreatePermission => self.create_permission(request, slot),
+            Method::ChannelBind => self.channel_bind(request, slot),
+            Method::Binding | Method::Allocate => unreachable!("handled above"),
+        }
+    }
+
+    fn answer<'s, 'i>(
+        &'s mut self,
+        request: &Request<'_>,
+        method: Method,
+        result: Result<Success, Outcome>,
+    ) -> Reaction<'s, 'i> {
+        let Request { message, path, identity, .. } = request;
+        let class = if result.is_ok() { Class::Success } else { Class::Error };
+        let mut writer = Writer::start(&mut self.reply, class, message.method(), message.transaction());
+        let outcome = match result {
+            Ok(success) => {
+                write_success(&mut writer, path, success);
+                Outcome::Success
+            }
+            Err(outcome) => {
+                write_error(&mut writer, message, outcome);
+                outcome
+            }
+        };
+        match identity.sign {
+            Sign::Sha1 => writer.sha1(identity.key.as_bytes()),
+            Sign::Sha256 => writer.sha256(identity.key.as_bytes()),
+        };
+        finish(writer, message);
+        self.counters().answered(method, outcome);
+        Reaction::Reply(&self.reply)
+    }
+
+    /// An answer to somebody who is not authenticated: unsigned, and small.
+    fn deny<'s, 'i>(
+        &'s mut self,
+        now: Now,
+        path: &ClientPath,
+        message: &Message<'_>,
+        method: Method,
+        denied: Denied,
+    ) -> Reaction<'s, 'i> {
+        let outcome = match denied {
+            Denied::Unauthenticated => Outcome::Unauthenticated,
+            Denied::BadRequest => Outcome::BadRequest,
+            Denied::StaleNonce => Outcome::StaleNonce,
+        };
+        // With the password algorithms if they fit (see `Realm::MAX`), else as a server of RFC 5389.
+        for algorithms in [true, false] {
+            let mut writer = Writer::start(&mut self.reply, Class::Error, message.method(), message.transaction());
+            write_error(&mut writer, message, outcome);
+            if denied != Denied::BadRequest {
+                let expiry = now.unix + self.config.lifetimes.nonce.as_secs();
+                let nonce = self.shared.nonces.make(path.remote, expiry, algorithms);
+                writer.attribute(REALM, self.config.realm.as_str().as_bytes());
+                writer.attribute(NONCE, nonce.as_bytes());
+                if algorithms {
+                    writer.attribute(PASSWORD_ALGORITHMS, &PasswordAlgorithm::OFFERED);
+                }
+            }
+            finish(writer, message);
+            if !amplifies(path, message.size(), self.reply.len()) {
+                break;
+            }
+        }
+        self.reply_to_stranger(path, message, method, outcome)
+    }
+
+    /// Nobody who may have forged its address is helped to more than three times what it sent, IP and UDP headers counted.
+    fn reply_to_stranger<'s, 'i>(
+        &'s mut self,
+        path: &ClientPath,
+        message: &Message<'_>,
+        method: Method,
+        outcome: Outcome,
+    ) -> Reaction<'s, 'i> {
+        if amplifies(path, message.size(), self.reply.len()) {
+            return self.drop(Drop::Amplification);
+        }
+        self.counters().answered(method, outcome);
+        Reaction::Reply(&self.reply)
+    }
+}
+
+/// How many allocations and reservations one `handle_timeout` ends: each may close two sockets.
+const EXPIRIES_PER_CALL: usize = 64;
+
+/// Methods that have requests.
+fn method(number: u16) -> Option<Method> {
+    match number {
+        BINDING => Some(Method::Binding),
+        ALLOCATE => Some(Method::Allocate),
+        REFRESH => Some(Method::Refresh),
+        CREATE_PERMISSION => Some(Method::CreatePermission),
+        CHANNEL_BIND => Some(Method::ChannelBind),
+        _ => None,
+    }
+}
+
+/// Bytes of UDP and IP headers around each datagram of a path.
+fn headers(path: &ClientPath) -> usize {
+    8 + if path.remote.is_ipv4() { 20 } else { 40 }
+}
+
+fn amplifies(path: &ClientPath, request: usize, reply: usize) -> bool {
+    reply + headers(path) > 3 * (request + headers(path))
+}
+
+/// Unknown attributes named in one answer. A client that sends more learns of the others the next time.
+const UNKNOWN_NAMED: usize = 16;
+
+fn write_error(writer: &mut Writer<'_>, message: &Message<'_>, outcome: Outcome) {
+    writer.error(outcome.code());
+    if outcome == Outcome::UnknownAttribute {
+        let mut kinds = [0; 2 * UNKNOWN_NAMED];
+        let mut len = 0;
+        for kind in message.not_understood().take(UNKNOWN_NAMED) {
+            kinds[len..len + 2].copy_from_slice(&kind.to_be_bytes());
+            len += 2;
+        }
+        writer.attribute(UNKNOWN_ATTRIBUTES, &kinds[..len]);
+    }
+}
+
+fn write_success(writer: &mut Writer<'_>, path: &ClientPath, success: Success) {
+    match success {
+        Success::Done => {}
+        Success::Refreshed { lifetime } => {
+            writer.number(LIFETIME, lifetime);
+        }
+        Success::Allocated(Granted { relayed, lifetime, token, missing }) => {
+            for address in relayed.into_iter().flatten() {
+                writer.address(XOR_RELAYED_ADDRESS, address);
+            }
+            writer.address(XOR_MAPPED_ADDRESS, path.remote);
+            writer.number(LIFETIME, lifetime);
+            if let Some(token) = token {
+                writer.attribute(RESERVATION_TOKEN, &token);
+            }
+            if let Some((family, why)) = missing {
+                let [class, number] = error_code(why.code());
+                writer.attribute(ADDRESS_ERROR_CODE, &[family_number(family), 0, class, number]);
+            }
+        }
+    }
+}
+
+/// FINGERPRINT answers FINGERPRINT.
+fn finish(mut writer: Writer<'_>, message: &Message<'_>) {
+    if message.has_fingerprint() {
+        writer.fingerprint();
+    }
+    writer.finish();
 }

@@ -1,12 +1,27 @@
 //! What the shards of one process have in common.
+//!
+//! Nothing here is touched per relayed packet, except one atomic read when both clients use this node ([`PortMap::is_live`]).
+//!
+//! # Reservations
+//!
+//! EVEN-PORT with the R bit keeps a port for 30 s for whoever brings the token (RFC 8656 section 7.2), and by `SO_REUSEPORT` that may be
+//! another shard. So the reserved port has no socket meanwhile: its claim in the port map keeps every shard off, it was bound and closed once
+//! to know that it can be, and the shard that gets the token opens it. Another process of the machine could take it in between;
+//! then the token gets a 508, which clients must expect. The reservation counts in the quotas until it is used or expires; its
+//! timer is the maker's.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
-use super::config::ServerConfig;
+use super::config::{Family, Quotas, ServerConfig};
 use super::counters::{ShardCounters, ShardSnapshot};
 use super::credentials::Secrets;
+use super::nonce::NonceKey;
+use super::ports::PortMap;
 use super::server::ShardIndex;
+use super::usernames::Usernames;
 
 /// Shared by all shards and by whoever watches them: secrets, the draining flag, counts, counters.
 #[derive(Debug)]
@@ -14,16 +29,55 @@ pub struct Shared {
     secrets: RwLock<Arc<Secrets>>,
     draining: AtomicBool,
     counters: Box<[ShardCounters]>,
+    usage: Mutex<Usage>,
+    quotas: Quotas,
+    reservations: Mutex<HashMap<[u8; 8], Reservation>>,
+    usernames: Mutex<Usernames>,
+    pub(super) ports: PortMap,
+    pub(super) nonces: NonceKey,
+}
+
+/// What counts in the quotas: allocations and reservations.
+#[derive(Debug, Default)]
+struct Usage {
+    total: u32,
+    by_user: HashMap<Box<str>, u32>,
+}
+
+/// Which quota is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QuotaReached {
+    OfUser,
+    OfNode,
+}
+
+/// A port kept for whoever brings the token.
+#[derive(Clone, Debug)]
+pub(super) struct Reservation {
+    pub(super) family: Family,
+    pub(super) port: u16,
+    pub(super) user: Box<str>,
+    pub(super) until: Instant,
+}
+
+/// No code of ours panics with one of these locks held, and each value is whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
     /// `shards` is the number of servers that will be made; `nonce_key` is random and new in every process.
-    pub fn new(_config: &ServerConfig, shards: u16, secrets: Secrets, nonce_key: [u8; 32]) -> Arc<Self> {
-        let _ = nonce_key;
+    pub fn new(config: &ServerConfig, shards: u16, secrets: Secrets, nonce_key: [u8; 32]) -> Arc<Self> {
         Arc::new(Self {
             secrets: RwLock::new(Arc::new(secrets)),
             draining: AtomicBool::new(false),
             counters: (0..shards).map(|_| ShardCounters::default()).collect(),
+            usage: Mutex::default(),
+            quotas: config.quotas,
+            reservations: Mutex::default(),
+            usernames: Mutex::default(),
+            ports: PortMap::new(),
+            nonces: NonceKey::new(nonce_key),
         })
     }
 
@@ -50,6 +104,26 @@ impl Shared {
         self.totals().allocations
     }
 
+    /// Relayed ports that are open now, of both families.
+    pub fn live_ports(&self) -> u32 {
+        self.ports.live()
+    }
+
+    /// Relayed ports that are open or reserved now, of both families.
+    pub fn claimed_ports(&self) -> u32 {
+        self.ports.claimed()
+    }
+
+    /// Users with an allocation or reservation.
+    pub fn users(&self) -> usize {
+        lock(&self.usage).by_user.len()
+    }
+
+    /// Ports kept for tokens that have not come yet.
+    pub fn reservations(&self) -> usize {
+        lock(&self.reservations).len()
+    }
+
     /// The counters of one shard.
     pub fn counters(&self, shard: ShardIndex) -> &ShardCounters {
         &self.counters[usize::from(shard.0)]
@@ -62,5 +136,63 @@ impl Shared {
             sum += shard.snapshot();
         }
         sum
+    }
+
+    /// Count one more allocation or reservation, if the quotas allow it.
+    pub(super) fn admit(&self, user: &str) -> Result<(), QuotaReached> {
+        let mut usage = lock(&self.usage);
+        if usage.total >= self.quotas.total {
+            return Err(QuotaReached::OfNode);
+        }
+        if usage.by_user.get(user).copied().unwrap_or(0) >= self.quotas.per_user {
+            return Err(QuotaReached::OfUser);
+        }
+        usage.total += 1;
+        *usage.by_user.entry(user.into()).or_default() += 1;
+        Ok(())
+    }
+
+    /// One that was admitted is gone.
+    pub(super) fn leave(&self, user: &str) {
+        let mut usage = lock(&self.usage);
+        usage.total = usage.total.saturating_sub(1);
+        if let Some(count) = usage.by_user.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                usage.by_user.remove(user);
+            }
+        }
+    }
+
+    pub(super) fn reserve(&self, token: [u8; 8], reservation: Reservation) {
+        lock(&self.reservations).insert(token, reservation);
+    }
+
+    /// The reservation behind a token, if it is this user's and has not expired. It is the caller's then: its place in the
+    /// quotas and its port.
+    pub(super) fn take_reservation(&self, token: [u8; 8], user: &str, now: Instant) -> Option<Reservation> {
+        let mut reservations = lock(&self.reservations);
+        let found = reservations.get(&token)?;
+        if *found.user != *user || found.until <= now {
+            return None;
+        }
+        reservations.remove(&token)
+    }
+
+    /// End a reservation, if nobody took it.
+    pub(super) fn expire_reservation(&self, token: [u8; 8]) {
+        let gone = lock(&self.reservations).remove(&token);
+        if let Some(Reservation { family, port, user, until: _ }) = gone {
+            self.ports.release(family, port);
+            self.leave(&user);
+        }
+    }
+
+    pub(super) fn remember_username(&self, hash: [u8; 32], username: &str) {
+        lock(&self.usernames).remember(hash, username);
+    }
+
+    pub(super) fn find_username(&self, hash: &[u8]) -> Option<Box<str>> {
+        lock(&self.usernames).find(hash)
     }
 }

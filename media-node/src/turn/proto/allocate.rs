@@ -1,0 +1,277 @@
+//! Allocate (RFC 8656 section 7.2), after authentication. The checks stand in the order of the RFC; the quota comes last, so that
+//! nothing has to be given back when a check fails.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::allocation::{Allocation, Granted, Relay};
+use super::attribute::{
+    ADDITIONAL_ADDRESS_FAMILY, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN,
+    TRANSPORT_UDP, family,
+};
+use super::channels::Channels;
+use super::config::{Family, Lifetimes};
+use super::counters::Outcome;
+use super::credentials::{RestUsername, userhash};
+use super::message::Message;
+use super::permissions::Permissions;
+use super::ports::{self, Opened, Parity};
+use super::server::{RelayPorts, Request, Server, Success};
+use super::shared::{QuotaReached, Reservation};
+use super::timers::Timer;
+
+/// How long a reserved port is kept (section 7.2: at least 30 seconds).
+const RESERVATION: Duration = Duration::from_secs(30);
+
+/// What the request asks for, once it is found consistent.
+enum Wanted {
+    One(Family, Parity),
+    /// IPv4 and IPv6, or what can be had of them.
+    Both(Parity),
+    Reserved([u8; 8]),
+}
+
+impl Server {
+    pub(super) fn allocate(&mut self, request: &Request<'_>, relays: &mut impl RelayPorts) -> Result<Success, Outcome> {
+        if let Some(live) = request.slot.and_then(|slot| self.allocations.get(slot)) {
+            let retransmitted =
+                live.transaction == request.message.transaction() && live.username == request.identity.username;
+            return if retransmitted { Ok(Success::Allocated(live.granted)) } else { Err(Outcome::AllocationMismatch) };
+        }
+        let wanted = wanted(&request.message)?;
+        let lifetime = granted_lifetime(asked_lifetime(&request.message)?, &self.config.lifetimes);
+        self.family_is_served(&wanted)?;
+        if self.shared.draining() {
+            return Err(Outcome::InsufficientCapacity);
+        }
+        let user = RestUsername::parse(&request.identity.username).map_or("", |name| name.user);
+        let granted = match wanted {
+            Wanted::Reserved(token) => self.claim(request, relays, token, user),
+            Wanted::One(family, parity) => {
+                self.admitted(user, |server| server.open_one(request, relays, user, (family, parity)))
+            }
+            Wanted::Both(parity) => self.admitted(user, |server| server.open_both(relays, parity)),
+        }?;
+        Ok(Success::Allocated(self.create(request, user, granted, lifetime)))
+    }
+
+    /// 440, unless something of what is wanted can be had at all.
+    fn family_is_served(&self, wanted: &Wanted) -> Result<(), Outcome> {
+        match wanted {
+            Wanted::One(family, _) if self.config.relays.get(*family).is_none() => {
+                Err(Outcome::AddressFamilyNotSupported)
+            }
+            Wanted::One(..) | Wanted::Both(_) | Wanted::Reserved(_) => Ok(()),
+        }
+    }
+
+    /// Count it in the quotas, and no more if it then fails.
+    fn admitted(
+        &mut self,
+        user: &str,
+        open: impl FnOnce(&mut Self) -> Result<Ports, Outcome>,
+    ) -> Result<Ports, Outcome> {
+        self.shared.admit(user).map_err(refusal)?;
+        open(self).inspect_err(|_| self.shared.leave(user))
+    }
+
+    fn open_one(
+        &mut self,
+        request: &Request<'_>,
+        relays: &mut impl RelayPorts,
+        user: &str,
+        (family, parity): (Family, Parity),
+    ) -> Result<Ports, Outcome> {
+        let opened = self.open(relays, family, parity).ok_or(Outcome::InsufficientCapacity)?;
+        let mut ports = Ports::default();
+        *ports.of(family) = Some(opened);
+        if parity == Parity::Pair {
+            match self.reserve_next(request, user, family, opened.port) {
+                Ok(token) => ports.token = Some(token),
+                Err(outcome) => {
+                    relays.close(opened.relay);
+                    self.shared.ports.release(family, opened.port);
+                    self.shared.ports.release(family, opened.port + 1);
+                    return Err(outcome);
+                }
+            }
+        }
+        Ok(ports)
+    }
+
+    /// Keep the port behind `port`, which is claimed already.
+    fn reserve_next(
+        &mut self,
+        request: &Request<'_>,
+        user: &str,
+        family: Family,
+        port: u16,
+    ) -> Result<[u8; 8], Outcome> {
+        // Used reservations leave their timers behind for 30 s: bounded here.
+        if self.timers.len() >= 2 * self.config.quotas.total as usize {
+            return Err(Outcome::InsufficientCapacity);
+        }
+        self.shared.admit(user).map_err(refusal)?;
+        let token: [u8; 8] = self.rng.random();
+        let until = request.now.instant + RESERVATION;
+        self.shared.reserve(token, Reservation { family, port: port + 1, user: user.into(), until });
+        self.timers.set(until, Timer::Reservation(token));
+        Ok(token)
+    }
+
+    fn open_both(&mut self, relays: &mut impl RelayPorts, parity: Parity) -> Result<Ports, Outcome> {
+        let mut ports = Ports::default();
+        for family in [Family::V4, Family::V6] {
+            let refused = match self.config.relays.get(family) {
+                None => Outcome::AddressFamilyNotSupported,
+                Some(_) => match self.open(relays, family, parity) {
+                    Some(opened) => {
+                        *ports.of(family) = Some(opened);
+                        continue;
+                    }
+                    None => Outcome::InsufficientCapacity,
+                },
+            };
+            ports.missing = Some((family, refused));
+        }
+        if ports.v4.is_none() && ports.v6.is_none() { Err(Outcome::InsufficientCapacity) } else { Ok(ports) }
+    }
+
+    fn open(&mut self, relays: &mut impl RelayPorts, family: Family, parity: Parity) -> Option<Opened> {
+        ports::open(&self.shared.ports, &self.config, &mut self.rng, relays, family, parity)
+    }
+
+    /// Use a reservation: it counts in the quotas already, and its port is claimed.
+    fn claim(
+        &mut self,
+        request: &Request<'_>,
+        relays: &mut impl RelayPorts,
+        token: [u8; 8],
+        user: &str,
+    ) -> Result<Ports, Outcome> {
+        let Some(kept) = self.shared.take_reservation(token, user, request.now.instant) else {
+            return Err(Outcome::InsufficientCapacity);
+        };
+        let Some(opened) = ports::open_reserved(&self.shared.ports, &self.config, relays, kept.family, kept.port)
+        else {
+            self.shared.ports.release(kept.family, kept.port);
+            self.shared.leave(user);
+            return Err(Outcome::InsufficientCapacity);
+        };
+        let mut ports = Ports::default();
+        *ports.of(kept.family) = Some(opened);
+        Ok(ports)
+    }
+
+    fn create(&mut self, request: &Request<'_>, user: &str, ports: Ports, lifetime: Duration) -> Granted {
+        let until = request.now.instant + lifetime;
+        let relay = |opened: Option<Opened>| opened.map(|Opened { relay, port }| Relay { id: relay, port, until });
+        let relayed = |family, opened: Option<Opened>| {
+            let public = self.config.relays.get(family)?.public;
+            opened.map(|opened| SocketAddr::new(public, opened.port))
+        };
+        let Ports { v4, v6, token, missing } = ports;
+        let granted = Granted {
+            relayed: [relayed(Family::V4, v4), relayed(Family::V6, v6)],
+            lifetime: seconds(lifetime),
+            token,
+            missing,
+        };
+        let username = request.identity.username.clone();
+        self.shared.remember_username(userhash(&username, self.config.realm.as_str()), &username);
+        let slot = self.allocations.insert(Allocation {
+            path: request.path,
+            username,
+            user: user.into(),
+            key: request.identity.key.clone(),
+            transaction: request.message.transaction(),
+            granted,
+            v4: relay(v4),
+            v6: relay(v6),
+            permissions: Permissions::new(self.hasher.clone()),
+            channels: Channels::new(self.hasher.clone()),
+        });
+        self.timers.set(until, Timer::Allocation(slot));
+        self.count_allocations();
+        granted
+    }
+}
+
+fn refusal(quota: QuotaReached) -> Outcome {
+    match quota {
+        QuotaReached::OfUser => Outcome::AllocationQuotaReached,
+        QuotaReached::OfNode => Outcome::InsufficientCapacity,
+    }
+}
+
+/// What was opened for a request.
+#[derive(Clone, Copy, Default)]
+struct Ports {
+    v4: Option<Opened>,
+    v6: Option<Opened>,
+    token: Option<[u8; 8]>,
+    missing: Option<(Family, Outcome)>,
+}
+
+impl Ports {
+    fn of(&mut self, family: Family) -> &mut Option<Opened> {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+}
+
+/// Checks 3 to 9 of section 7.2, as far as they are about the request alone. DONT-FRAGMENT (check 4) is supported.
+fn wanted(message: &Message<'_>) -> Result<Wanted, Outcome> {
+    match message.attribute(REQUESTED_TRANSPORT) {
+        Some(&[TRANSPORT_UDP, _, _, _]) => {}
+        Some(&[_, _, _, _]) => return Err(Outcome::UnsupportedTransport),
+        Some(_) | None => return Err(Outcome::BadRequest),
+    }
+    let even = message.attribute(EVEN_PORT);
+    let requested = message.attribute(REQUESTED_ADDRESS_FAMILY);
+    let additional = message.attribute(ADDITIONAL_ADDRESS_FAMILY);
+    if let Some(token) = message.attribute(RESERVATION_TOKEN) {
+        if even.is_some() || requested.is_some() || additional.is_some() {
+            return Err(Outcome::BadRequest);
+        }
+        return token.try_into().map(Wanted::Reserved).map_err(|_| Outcome::BadRequest);
+    }
+    let parity = match even {
+        None => Parity::Any,
+        Some(&[flags]) if flags & 0x80 == 0 => Parity::Even,
+        Some(&[_]) => Parity::Pair,
+        Some(_) => return Err(Outcome::BadRequest),
+    };
+    match (requested, additional) {
+        (None, None) => Ok(Wanted::One(Family::V4, parity)),
+        (Some(&[number, _, _, _]), None) => {
+            family(number).map(|family| Wanted::One(family, parity)).ok_or(Outcome::AddressFamilyNotSupported)
+        }
+        // Only IPv6 can be additional (check 9), and a pair cannot be had of both (check 8).
+        (None, Some(&[2, _, _, _])) if parity != Parity::Pair => Ok(Wanted::Both(parity)),
+        (Some(_), _) | (None, Some(_)) => Err(Outcome::BadRequest),
+    }
+}
+
+/// The lifetime that a request asks for, within what is granted; `None` if it does not ask. Zero is given back as it is: it means
+/// something in a Refresh, and in an Allocate counts as too short.
+pub(super) fn asked_lifetime(message: &Message<'_>) -> Result<Option<u32>, Outcome> {
+    message
+        .attribute(LIFETIME)
+        .map(|value| value.try_into().map(u32::from_be_bytes).map_err(|_| Outcome::BadRequest))
+        .transpose()
+}
+
+/// Never less than the default, never more than the maximum.
+pub(super) fn granted_lifetime(asked: Option<u32>, lifetimes: &Lifetimes) -> Duration {
+    let asked = asked.map_or(Duration::ZERO, |seconds| Duration::from_secs(seconds.into()));
+    asked.min(lifetimes.allocation_max).max(lifetimes.allocation)
+}
+
+pub(super) fn seconds(lifetime: Duration) -> u32 {
+    u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX)
+}

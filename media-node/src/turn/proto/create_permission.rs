@@ -1,0 +1,29 @@
+//! CreatePermission (RFC 8656 section 10.2): every peer named, or none.
+
+use std::net::IpAddr;
+
+use super::allocation::Slot;
+use super::config::Family;
+use super::counters::Outcome;
+use super::peer::{Standing, standing};
+use super::server::{Request, Server, Success};
+
+impl Server {
+    pub(super) fn create_permission(&mut self, request: &Request<'_>, slot: Slot) -> Result<Success, Outcome> {
+        let allocation = self.allocations.get_mut(slot).ok_or(Outcome::AllocationMismatch)?;
+        let peers: Option<Vec<IpAddr>> = request.message.peers().map(|peer| peer.map(|peer| peer.ip())).collect();
+        let peers = peers.filter(|peers| !peers.is_empty()).ok_or(Outcome::BadRequest)?;
+        if peers.iter().any(|peer| allocation.relay(Family::of(*peer)).is_none()) {
+            return Err(Outcome::PeerAddressFamilyMismatch);
+        }
+        if peers.iter().any(|peer| standing(&self.config, *peer) == Standing::Forbidden) {
+            return Err(Outcome::Forbidden);
+        }
+        let (lifetime, limit) = (self.config.lifetimes.permission, self.config.limits.permissions);
+        allocation
+            .permissions
+            .install(&peers, request.now.instant, lifetime, limit)
+            .map_err(|_| Outcome::InsufficientCapacity)?;
+        Ok(Success::Done)
+    }
+}
