@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions as they are installed: what the derive gives, plus what it has no hook for.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps,
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -13,11 +14,14 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 }
 
 /// `status` starts at `observedGeneration: -1`, so that kstatus does not take an object without status for a healthy
-/// one, and the columns end in Age.
+/// one; a field that is null counts as left out; and the columns end in Age.
 fn installed(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut definition.spec.versions {
-        if let Some(status) = status_of(version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut())) {
-            status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            null_is_absent(schema);
+            if let Some(status) = schema.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+                status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
+            }
         }
         version.additional_printer_columns.get_or_insert_default().push(CustomResourceColumnDefinition {
             name: "Age".into(),
@@ -29,8 +33,23 @@ fn installed(mut definition: CustomResourceDefinition) -> CustomResourceDefiniti
     definition
 }
 
-fn status_of(schema: Option<&mut JSONSchemaProps>) -> Option<&mut JSONSchemaProps> {
-    schema?.properties.as_mut()?.get_mut("status")
+/// The derive makes every optional field nullable. The API server then keeps a written `null`, offers "null" as a value
+/// of an enum, and fails on `replicas: null` with a message about an accessor. It drops the null of a field that is not
+/// nullable, which is what somebody who writes `tls: null` means.
+fn null_is_absent(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|value| !value.0.is_null());
+    }
+    for inner in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        null_is_absent(inner);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(inner)) = &mut schema.items {
+        null_is_absent(inner);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(inner)) = &mut schema.additional_properties {
+        null_is_absent(inner);
+    }
 }
 
 #[cfg(test)]
@@ -50,10 +69,7 @@ mod tests {
         for (name, inner) in schema.properties.iter().flatten() {
             unbounded(&format!("{path}.{name}"), inner, found);
         }
-        if let Some(
-            k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema(inner),
-        ) = &schema.items
-        {
+        if let Some(JSONSchemaPropsOrArray::Schema(inner)) = &schema.items {
             unbounded(&format!("{path}[]"), inner, found);
         }
     }
@@ -89,6 +105,12 @@ mod tests {
     }
 
     #[test]
+    fn no_field_takes_null_for_a_value() {
+        let text = serde_json::to_string(&all()).unwrap();
+        assert!(!text.contains("nullable") && !text.contains("null]") && !text.contains("null,"), "{text}");
+    }
+
+    #[test]
     fn every_field_of_a_spec_is_explained() {
         fn silent(path: &str, schema: &JSONSchemaProps, found: &mut Vec<String>) {
             for (name, inner) in schema.properties.iter().flatten() {
@@ -98,12 +120,7 @@ mod tests {
                 }
                 silent(&path, inner, found);
             }
-            if let Some(
-                k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema(
-                    inner,
-                ),
-            ) = &schema.items
-            {
+            if let Some(JSONSchemaPropsOrArray::Schema(inner)) = &schema.items {
                 silent(&format!("{path}[]"), inner, found);
             }
         }
