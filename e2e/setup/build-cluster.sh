@@ -1,0 +1,66 @@
+#!/bin/sh
+# Builds rtc-cluster, and beside it helm and the pause program, into
+# ${XDG_CACHE_HOME:-$HOME/.cache}/rtc-fleet/bin, unless they are newer than every source file.
+set -eu
+
+source_dir=$(cd "$(dirname "$0")/../cluster" && pwd)
+bin_dir=${XDG_CACHE_HOME:-$HOME/.cache}/rtc-fleet/bin
+kubernetes=v1.34.4
+minor=34
+
+up_to_date() {
+    for program in rtc-cluster helm pause; do
+        [ -x "$bin_dir/$program" ] || return 1
+        changed=$(find "$source_dir" "$0" -newer "$bin_dir/$program" -type f \
+            \( -name '*.go' -o -name 'go.*' -o -name '*.sh' -o -path '*/templates/*' \) ! -name '*_test.go' | head -n 1)
+        [ -z "$changed" ] || return 1
+    done
+}
+
+if up_to_date; then
+    echo "build-cluster: $bin_dir/rtc-cluster is up to date"
+    exit 0
+fi
+
+if ! command -v go >/dev/null; then
+    echo "build-cluster: no go in PATH: install Go 1.24 or newer (Debian: apt-get install golang, or https://go.dev/dl)" >&2
+    exit 1
+fi
+
+# One set of flags for good: another one compiles all of Kubernetes again.
+version() { printf -- '-X %s.gitVersion=%s -X %s.gitMajor=1 -X %s.gitMinor=%s -X %s.gitTreeState=clean ' "$1" "$kubernetes" "$1" "$1" "$minor" "$1"; }
+helm_version() { printf -- '-X %s.k8sVersionMajor=1 -X %s.k8sVersionMinor=%s ' "$1" "$1" "$minor"; }
+ldflags="-s -w $(version k8s.io/component-base/version)$(version k8s.io/client-go/pkg/version)"
+ldflags="$ldflags$(helm_version helm.sh/helm/v3/pkg/chartutil)$(helm_version helm.sh/helm/v3/pkg/lint/rules)"
+
+if [ -x "$bin_dir/rtc-cluster" ]; then
+    echo "build-cluster: sources changed, building again (usually less than a minute)"
+else
+    echo "build-cluster: first build of Kubernetes $kubernetes from source (about 10 minutes on 2 cores, modules are downloaded first)"
+fi
+
+mkdir -p "$bin_dir"
+work=$(mktemp -d "$bin_dir/.build.XXXXXX")
+started=$(date +%s)
+cd "$source_dir"
+CGO_ENABLED=0 nice -n 5 go build -trimpath -ldflags "$ldflags" -o "$work/" . ./pause helm.sh/helm/v3/cmd/helm &
+build=$!
+trap 'kill "$build" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+while kill -0 "$build" 2>/dev/null; do
+    passed=$(($(date +%s) - started))
+    if [ "$passed" -gt 0 ] && [ $((passed % 30)) -eq 0 ]; then
+        echo "build-cluster: compiling for ${passed} s"
+    fi
+    sleep 1
+done
+if ! wait "$build"; then
+    echo "build-cluster: the build failed; the compiler's messages are above" >&2
+    exit 1
+fi
+
+# A running cluster keeps its old program until its components are started again.
+mv -f "$work/cluster" "$bin_dir/rtc-cluster"
+mv -f "$work/helm" "$work/pause" "$bin_dir/"
+echo "build-cluster: $bin_dir/rtc-cluster built in $(($(date +%s) - started)) s"
