@@ -1,11 +1,276 @@
-//! The controller of `TurnRegion`.
+//! The controller of `TurnRegion`: what it watches, and the steps of a reconcile.
 
-use std::{future::Future, sync::Arc};
+mod apply;
+mod build;
+mod caches;
+mod dereference;
+mod farewell;
+mod observed;
+mod plan;
+mod status;
+#[cfg(test)]
+mod test_support;
+mod validate;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::{Api, Resource, ResourceExt};
+use rtcfleet_crds::{ConditionsExt, TurnRegion, TurnRegionStatus, condition};
+
+use self::apply::{Applied, ApplyError, apply};
+use self::build::Objects;
+use self::caches::{Caches, Guarded};
+use self::dereference::dereference;
+use self::plan::{Choice, plan};
+use self::validate::{Mistakes, Validated, validate};
 use crate::context::Ctx;
+use crate::decisions::{Decision, ObjectRef};
+use crate::error::{Categorised, Category, with_causes};
+use crate::kube_io::{self, IoError, Note};
+use crate::metrics::{Outcome as Measured, Queue};
+
+const KIND: &str = "TurnRegion";
+/// Regions reconciled at a time.
+const CONCURRENCY: usize = 8;
+/// A steady region is looked at this often: Secrets are not watched, and nodes are asked how they are.
+const STEADY: Duration = Duration::from_secs(20);
+/// A region with something under way.
+const MOVING: Duration = Duration::from_secs(3);
+/// A reconcile that hangs is given up: every call in it has a shorter timeout of its own.
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// Runs until `shutdown` resolves and the reconciles in progress are done.
-pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()> + Send + 'static) {
-    let _ = &ctx;
-    shutdown.await;
+pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
+    let (caches, triggers) = Caches::new(&ctx.client);
+    let queue = ctx.metrics.queue(KIND, CONCURRENCY);
+    let farewell = tokio::spawn(farewell::run(caches.clone(), ctx.clone()));
+    let state = Arc::new(State { caches: caches.clone(), ctx, queue });
+    Controller::for_stream(triggers.regions, caches.regions)
+        .with_config(Config::default().debounce(Duration::from_millis(200)))
+        .reconcile_on(triggers.children)
+        .reconcile_all_on(triggers.machines)
+        .graceful_shutdown_on(shutdown)
+        .run(reconcile, retry, state)
+        .for_each(async |outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "a reconcile ended in an error, which was reported");
+            }
+        })
+        .await;
+    farewell.abort();
+}
+
+struct State {
+    caches: Caches,
+    ctx: Arc<Ctx>,
+    queue: Queue,
+}
+
+/// Why a pass did not go through.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the object cannot be read: {0}")]
+    Malformed(String),
+    #[error(transparent)]
+    Invalid(#[from] Mistakes),
+    #[error(transparent)]
+    Dereference(IoError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("the status cannot be written")]
+    Report(#[source] IoError),
+    #[error("the reconcile took longer than {LONGEST:?} and was given up")]
+    TooLong,
+    #[error("the caches are gone: the operator is ending")]
+    Ending,
+}
+
+impl Categorised for Error {
+    fn category(&self) -> Category {
+        match self {
+            Self::Malformed(_) => Category::UserMustAct,
+            Self::Invalid(mistakes) => {
+                let bug = mistakes.0.iter().any(|mistake| mistake.category() == Category::Bug);
+                if bug { Category::Bug } else { Category::UserMustAct }
+            }
+            Self::Dereference(error) | Self::Report(error) => error.category(),
+            Self::Apply(error) => error.category(),
+            Self::TooLong | Self::Ending => Category::Retry,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "Malformed",
+            Self::Invalid(mistakes) => mistakes.0.first().map_or("InvalidSpec", Categorised::reason),
+            Self::Dereference(error) | Self::Report(error) => error.reason(),
+            Self::Apply(error) => error.reason(),
+            Self::TooLong => "TooLong",
+            Self::Ending => "OperatorEnding",
+        }
+    }
+}
+
+/// What a pass came to.
+enum Outcome {
+    Managed(Box<Applied>),
+    External { not_in_effect: Vec<String> },
+}
+
+/// One look at one region: a turn in the queue, a time limit, and what it came to is measured.
+async fn reconcile(region: Arc<Guarded>, state: Arc<State>) -> Result<Action, Error> {
+    let _turn = state.queue.turn().await;
+    let began = Instant::now();
+    let outcome = tokio::time::timeout(LONGEST, pass(&region, &state)).await.unwrap_or(Err(Error::TooLong));
+    let measured = outcome.as_ref().map_or_else(|error| Measured::Failed(error.category()), |_| Measured::Ok);
+    state.ctx.metrics.reconciled(KIND, measured, began.elapsed());
+    if outcome.is_ok() {
+        state.ctx.backoff.forget(&reference(&region));
+    }
+    outcome
+}
+
+/// The table of contents. A failed step is reported like a finished one.
+async fn pass(region: &Guarded, state: &State) -> Result<Action, Error> {
+    state.caches.ready().await.map_err(|_| Error::Ending)?;
+    let region = readable(region, &state.ctx).await?;
+    if region.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change()); // Kubernetes deletes what it owns; `farewell` ends its nodes.
+    }
+    let outcome = steps(region, state).await;
+    report(region, &outcome, &state.ctx).await?;
+    outcome.map(|outcome| next_look(&outcome))
+}
+
+async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
+    let ctx = &state.ctx;
+    let valid = match validate(region)? {
+        Validated::Managed(valid) => valid,
+        Validated::External { identity: _, not_in_effect } => return Ok(Outcome::External { not_in_effect }),
+    };
+    let observed = dereference(&valid, &state.caches, ctx).await.map_err(Error::Dereference)?;
+    let objects = Objects::build(&valid, &observed.machines, &ctx.settings.media_node_image);
+    let plan = plan(&valid, &observed, &objects.revision, ctx.clock.now());
+    let applied = apply(&valid, observed, &objects, plan, ctx).await?;
+    Ok(Outcome::Managed(Box::new(applied)))
+}
+
+/// An object that was stored under an older schema and cannot be read is told about, and stops nobody else.
+async fn readable<'a>(region: &'a Guarded, ctx: &Ctx) -> Result<&'a TurnRegion, Error> {
+    match &region.0 {
+        Ok(region) => Ok(region),
+        Err(invalid) => {
+            let message = format!("{}: correct the field and apply the object again", invalid.error);
+            let note = Note { warning: true, reason: "Malformed", action: "Refuse", message: message.clone() };
+            ctx.recorder.publish(region, note).await;
+            Err(Error::Malformed(message))
+        }
+    }
+}
+
+/// Writes the status if it says something new, and an Event for each thing done or refused.
+async fn report(region: &TurnRegion, outcome: &Result<Outcome, Error>, ctx: &Ctx) -> Result<(), Error> {
+    let now = ctx.clock.now();
+    let before = region.status.as_ref();
+    let generation = region.metadata.generation.unwrap_or_default();
+    let status = match outcome {
+        Ok(Outcome::Managed(applied)) => status::applied(generation, before, applied, now),
+        Ok(Outcome::External { not_in_effect }) => status::external(generation, before, not_in_effect, now),
+        Err(error) => {
+            let (category, reason, message) = (error.category(), error.reason(), with_causes(error));
+            status::failed(generation, before, category, reason, &message, now)
+        }
+    };
+    tell(region, outcome, &status, ctx).await;
+    let regions = Api::<TurnRegion>::namespaced(ctx.client.clone(), &region.namespace().unwrap_or_default());
+    match kube_io::apply_status(&regions, region, &status, before).await {
+        Ok(_) => Ok(()),
+        // Deleted meanwhile, or deleted and made again: there is nobody to report to.
+        Err(error) if error.api().is_some_and(|api| kube_io::is_not_found(api) || kube_io::is_conflict(api)) => Ok(()),
+        Err(error) => Err(Error::Report(error)),
+    }
+}
+
+async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &TurnRegionStatus, ctx: &Ctx) {
+    let object = ObjectRef::of(region);
+    let now = ctx.clock.now();
+    match outcome {
+        Ok(Outcome::Managed(applied)) => {
+            for choice in applied.done.iter().cloned() {
+                let Choice { kind, reason, slot, message, inputs } = choice;
+                let slot = slot.and_then(|slot| i32::try_from(slot).ok());
+                let note = Note { warning: false, reason, action: action(kind), message: message.clone() };
+                let decision = Decision { kind, reason, object: object.clone(), slot, message, inputs, at: now };
+                if ctx.decisions.record(decision) {
+                    ctx.recorder.publish(region, note).await;
+                }
+            }
+        }
+        Ok(Outcome::External { .. }) => {}
+        Err(error) => {
+            let (reason, message) = (error.reason(), with_causes(error));
+            let inputs = serde_json::json!({"category": error.category().as_str()});
+            let note = Note { warning: true, reason, action: "Refuse", message: message.clone() };
+            let decision = Decision { kind: "refuse", reason, object, slot: None, message, inputs, at: now };
+            if ctx.decisions.record(decision) {
+                ctx.recorder.publish(region, note).await;
+            }
+        }
+    }
+    if let Some(note) = turned(region, status) {
+        ctx.recorder.publish(region, note).await;
+    }
+}
+
+/// An Event when `Ready` turns.
+fn turned(region: &TurnRegion, status: &TurnRegionStatus) -> Option<Note> {
+    let before = region.status.as_ref().and_then(|status| status.conditions.condition(condition::READY));
+    let ready = status.conditions.condition(condition::READY)?;
+    if before.map(|condition| &condition.status) == Some(&ready.status) {
+        return None;
+    }
+    let is_ready = ready.status == "True";
+    let lost = before.is_some_and(|condition| condition.status == "True");
+    let reason = if is_ready { "Ready" } else { "NotReady" };
+    Some(Note { warning: lost, reason, action: "Observe", message: ready.message.clone() })
+}
+
+/// The Event's action: the decision's kind, as Kubernetes writes such words.
+fn action(kind: &'static str) -> &'static str {
+    match kind {
+        "create" => "Create",
+        "delete" => "Delete",
+        "drain" => "Drain",
+        "update" => "Update",
+        "restore" => "Restore",
+        "certify" => "Certify",
+        other => other,
+    }
+}
+
+fn next_look(outcome: &Outcome) -> Action {
+    match outcome {
+        Outcome::Managed(applied) if applied.again => Action::requeue(Duration::from_millis(500)),
+        Outcome::Managed(applied) if is_moving(applied) => Action::requeue(MOVING),
+        Outcome::Managed(_) => Action::requeue(STEADY),
+        Outcome::External { .. } => Action::await_change(),
+    }
+}
+
+fn is_moving(applied: &Applied) -> bool {
+    let settled = applied.slots.iter().all(|slot| slot.serves() && slot.intent().is_none());
+    !settled || applied.slots.len() != applied.desired as usize || !applied.waiting.is_empty()
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
+fn retry(region: Arc<Guarded>, error: &Error, state: Arc<State>) -> Action {
+    let wait = state.ctx.backoff.next(&reference(&region), error.category());
+    Action::requeue(wait)
+}
+
+fn reference(region: &Guarded) -> ObjectRef {
+    ObjectRef::new(KIND, &region.namespace().unwrap_or_default(), &region.meta().name.clone().unwrap_or_default())
 }

@@ -1,0 +1,278 @@
+//! Makes the cluster and the nodes what the plan says. Writes only what differs, a bounded number of things a pass.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use rtcfleet_crds::labels;
+use serde_json::json;
+
+use super::build::certificate::{self, CA, CERTIFICATE, KEY};
+use super::build::{Objects, admin_secret, admin_server_name};
+use super::dereference::target;
+use super::observed::{AuthSecret, INTENT, Intent, Machine, Observed, Slot};
+use super::plan::{Choice, Plan, Step};
+use super::validate::ManagedRegion;
+use crate::ca::CaError;
+use crate::context::Ctx;
+use crate::decisions::ObjectRef;
+use crate::error::{Categorised, Category, with_causes};
+use crate::kube_io::{self, IoError, MANAGER, Written};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error("the certificate of the admin ports cannot be made")]
+    Certificate(#[from] CaError),
+}
+
+impl Categorised for ApplyError {
+    fn category(&self) -> Category {
+        match self {
+            Self::Io(error) => error.category(),
+            Self::Certificate(error) => error.category(),
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Io(error) => error.reason(),
+            Self::Certificate(error) => error.reason(),
+        }
+    }
+}
+
+/// What was looked at and done: all that status speaks of.
+#[derive(Debug)]
+pub struct Applied {
+    pub desired: u32,
+    pub reason: &'static str,
+    pub max_unavailable: u32,
+    pub limited_by: Vec<&'static str>,
+    /// As they were before this pass.
+    pub slots: Vec<Slot>,
+    pub machines: Vec<Machine>,
+    pub auth: AuthState,
+    pub revision: String,
+    pub selector: BTreeMap<String, String>,
+    pub not_in_effect: Vec<String>,
+    pub waiting: Vec<String>,
+    /// Decisions that were carried out.
+    pub done: Vec<Choice>,
+    /// Come back at once: something was changed, or there is more to do.
+    pub again: bool,
+}
+
+/// Whether relays can check credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthState {
+    Present,
+    /// There is no such Secret, or it lacks the current key.
+    Missing {
+        message: String,
+    },
+}
+
+pub async fn apply(
+    region: &ManagedRegion,
+    observed: Observed,
+    objects: &Objects,
+    plan: Plan,
+    ctx: &Ctx,
+) -> Result<Applied, ApplyError> {
+    let mut writer = Writer { region, objects, ctx, done: Vec::new(), changed: false };
+    writer.admin_certificate(observed.admin.as_ref()).await?;
+    writer.shared(&observed).await?;
+    for step in &plan.steps {
+        writer.step(step, &observed).await?;
+    }
+    writer.old_configurations(&observed).await?;
+    let Writer { done, changed, .. } = writer;
+    let carried_out = |choice: &Choice| plan.steps.iter().any(|step| Some(step.slot()) == choice.slot);
+    let mut all = done;
+    all.extend(plan.choices.iter().filter(|choice| carried_out(choice)).cloned());
+    Ok(Applied {
+        desired: plan.desired,
+        reason: region.replicas.reason(),
+        max_unavailable: region.max_unavailable,
+        limited_by: plan.limit_texts(),
+        auth: auth_state(region, &observed.auth),
+        slots: observed.slots,
+        machines: observed.machines,
+        revision: objects.revision.clone(),
+        selector: super::build::selector(&region.identity),
+        not_in_effect: region.not_in_effect.clone(),
+        waiting: plan.waiting,
+        done: all,
+        again: changed || plan.partial,
+    })
+}
+
+fn auth_state(region: &ManagedRegion, secret: &AuthSecret) -> AuthState {
+    let (name, key) = (&region.secret.name, &region.secret.current);
+    match secret {
+        AuthSecret::Keys(keys) if keys.contains(key) => AuthState::Present,
+        AuthSecret::Keys(_) => AuthState::Missing {
+            message: format!(
+                "Secret {name} has no key {key:?}, or it is empty: kubectl create secret generic {name} --from-literal={key}=…, or name an existing key in spec.auth.secretRef.keys"
+            ),
+        },
+        AuthSecret::Missing => AuthState::Missing {
+            message: format!(
+                "Secret {name} does not exist: kubectl create secret generic {name} --from-literal={key}=…; relays that run keep the last one, new ones wait for it"
+            ),
+        },
+    }
+}
+
+struct Writer<'a> {
+    region: &'a ManagedRegion,
+    objects: &'a Objects,
+    ctx: &'a Ctx,
+    done: Vec<Choice>,
+    changed: bool,
+}
+
+impl Writer<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.ctx.client.clone(), &self.region.identity.namespace)
+    }
+
+    async fn admin_certificate(&mut self, secret: Option<&Secret>) -> Result<(), ApplyError> {
+        let now = self.ctx.clock.now();
+        let ca = &self.ctx.ca;
+        let Some(due) = certificate::due(secret, ca.cert_pem(), now) else { return Ok(()) };
+        let issued = ca.issue_server(&admin_server_name(&self.region.identity), certificate::VALIDITY, now)?;
+        let data = BTreeMap::from([
+            (CERTIFICATE.to_owned(), issued.cert_pem.clone()),
+            (KEY.to_owned(), issued.key.expose().to_owned()),
+            (CA.to_owned(), ca.cert_pem().to_owned()),
+        ]);
+        kube_io::apply(&self.api::<Secret>(), &admin_secret(&self.region.identity, data), secret).await?;
+        self.changed = true;
+        self.done.push(Choice {
+            kind: "certify",
+            reason: due.reason(),
+            slot: None,
+            message: "the certificate of the admin ports is made".into(),
+            inputs: json!({"now": now, "validity": certificate::VALIDITY.to_string()}),
+        });
+        Ok(())
+    }
+
+    /// What all slots need, before any of them.
+    async fn shared(&mut self, observed: &Observed) -> Result<(), ApplyError> {
+        let maps = self.api::<ConfigMap>();
+        for desired in [&self.objects.machines, &self.objects.turn] {
+            let live = observed.config_maps.iter().find(|map| map.metadata.name == desired.metadata.name);
+            let written = kube_io::apply(&maps, desired, live).await?;
+            self.put_back(&written, "ConfigMap", &desired.name_any());
+        }
+        let budgets = self.api::<PodDisruptionBudget>();
+        let written = kube_io::apply(&budgets, &self.objects.budget, observed.budget.as_ref()).await?;
+        self.put_back(&written, "PodDisruptionBudget", &self.objects.budget.name_any());
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step, observed: &Observed) -> Result<(), ApplyError> {
+        let seen = observed.slots.iter().find(|slot| slot.index == step.slot());
+        let deployments = self.api::<Deployment>();
+        match *step {
+            Step::Create { slot } | Step::Hold { slot } | Step::Replace { slot } => {
+                let desired = self.objects.deployment(self.region, slot);
+                let written = kube_io::apply(&deployments, &desired, seen.map(|slot| &slot.deployment)).await?;
+                self.changed |= written.is_change();
+                if matches!(step, Step::Hold { .. }) {
+                    self.put_back(&written, "Deployment", &desired.name_any());
+                }
+            }
+            Step::Mark { intent, .. } => {
+                if let Some(slot) = seen {
+                    self.mark(&deployments, slot, intent).await?;
+                }
+            }
+            Step::Tell { state, .. } => {
+                if let Some(slot) = seen {
+                    self.tell(slot, state).await;
+                }
+            }
+            Step::Delete { .. } => {
+                if let Some(slot) = seen {
+                    kube_io::delete(&deployments, &slot.deployment).await?;
+                    self.changed = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A merge of one annotation: an apply of the whole Deployment would bring the new template along.
+    async fn mark(
+        &mut self,
+        deployments: &Api<Deployment>,
+        slot: &Slot,
+        intent: Option<Intent>,
+    ) -> Result<(), ApplyError> {
+        let patch = json!({"metadata": {"annotations": {INTENT: intent.map(Intent::text)}}});
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let name = slot.name();
+        let object = ObjectRef::of(&slot.deployment);
+        kube_io::call("mark", object, deployments.patch(&name, &params, &Patch::Merge(&patch))).await?;
+        self.changed = true;
+        Ok(())
+    }
+
+    /// A node that cannot be told now is told in the next pass: the intent is written down.
+    async fn tell(&mut self, slot: &Slot, state: rtcfleet_node_api::SetState) {
+        let Some(target) = target(slot, &self.region.identity) else { return };
+        match self.ctx.node_api.set_state(&target, state).await {
+            Ok(_) => self.changed = true,
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::warn!(name = slot.name(), slot = slot.index, error, "a node was not told, and is next time");
+            }
+        }
+    }
+
+    /// Configurations that no slot runs with any more.
+    async fn old_configurations(&mut self, observed: &Observed) -> Result<(), ApplyError> {
+        let prefix = format!("{}-turn-", self.region.identity.name);
+        let current = self.objects.turn.name_any();
+        let maps = self.api::<ConfigMap>();
+        for map in &observed.config_maps {
+            let name = map.name_any();
+            let used = observed.slots.iter().any(|slot| mounts(&slot.deployment, &name));
+            if name.starts_with(&prefix) && name != current && !used && map.labels().contains_key(labels::TURN_REGION) {
+                kube_io::delete(&maps, map).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something of ours that existed was not as it should be: somebody changed it, or what it follows changed.
+    fn put_back<K>(&mut self, written: &Written<K>, kind: &'static str, name: &str) {
+        self.changed |= written.is_change();
+        if let Written::Updated { field, .. } = written {
+            self.done.push(Choice {
+                kind: "restore",
+                reason: "Differed",
+                slot: None,
+                message: format!("{kind} {name} differed and is brought to what it should be: {field}"),
+                inputs: json!({"kind": kind, "name": name, "field": field}),
+            });
+        }
+    }
+}
+
+fn mounts(deployment: &Deployment, config_map: &str) -> bool {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let volumes = pod.into_iter().flat_map(|pod| pod.volumes.iter().flatten());
+    volumes.filter_map(|volume| volume.config_map.as_ref()).any(|source| source.name == config_map)
+}

@@ -1,0 +1,71 @@
+//! `turn.yaml`, the configuration file of a region's nodes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::json;
+
+use super::meta;
+use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion};
+
+/// Where the pod finds its files.
+pub const TURN_FOLDER: &str = "/etc/rtc-fleet/turn";
+pub const TURN_FILE: &str = "turn.yaml";
+pub const MACHINES_FOLDER: &str = "/etc/rtc-fleet/machines";
+pub const MACHINES_FILE: &str = "machines.yaml";
+pub const AUTH_FOLDER: &str = "/etc/rtc-fleet/auth";
+pub const ADMIN_FOLDER: &str = "/etc/rtc-fleet/admin";
+
+pub fn config_map(region: &ManagedRegion, name: &str, turn_yaml: String) -> ConfigMap {
+    ConfigMap {
+        metadata: meta(&region.identity, name.to_owned()),
+        data: Some(BTreeMap::from([(TURN_FILE.to_owned(), turn_yaml)])),
+        ..ConfigMap::default()
+    }
+}
+
+pub fn turn_yaml(region: &ManagedRegion) -> String {
+    let listeners: Vec<_> = region
+        .udp_ports
+        .iter()
+        .flat_map(|port| [format!("0.0.0.0:{port}"), format!("[::]:{port}")])
+        .map(|address| json!({"protocol": "UDP", "address": address}))
+        .collect();
+    let secret_files: Vec<_> = [Some(&region.secret.current), region.secret.previous.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|key| format!("{AUTH_FOLDER}/{key}"))
+        .collect();
+    let config = json!({
+        "realm": region.realm,
+        "listeners": listeners,
+        "relay": {
+            "machinesFile": format!("{MACHINES_FOLDER}/{MACHINES_FILE}"),
+            "minPort": region.relay.first(),
+            "maxPort": region.relay.last(),
+            "allowPeers": region.allow_peers,
+            "denyPeers": region.deny_peers,
+        },
+        "auth": {"secretFiles": secret_files, "maxTtl": seconds(region.max_ttl)},
+        "quotas": {
+            "allocationsPerUser": region.quotas.per_user,
+            "allocations": region.quotas.per_node,
+        },
+        // The pod narrows both addresses to the machine's own by flags.
+        "admin": {
+            "address": format!("127.0.0.1:{ADMIN_PORT}"),
+            "certificate": format!("{ADMIN_FOLDER}/tls.crt"),
+            "key": format!("{ADMIN_FOLDER}/tls.key"),
+            "clientCa": format!("{ADMIN_FOLDER}/ca.crt"),
+        },
+        "metrics": {"address": format!("127.0.0.1:{METRICS_PORT}")},
+        "drain": {"onTerminate": seconds(region.exchange_drain)},
+    });
+    // Cannot fail: JSON values have string keys only.
+    serde_yaml::to_string(&config).unwrap_or_default()
+}
+
+fn seconds(span: Duration) -> String {
+    format!("{}s", span.as_secs())
+}

@@ -1,0 +1,246 @@
+//! The Deployment of a slot: one relay, on the machine's own network, one a machine.
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use rtcfleet_crds::labels;
+
+use super::{
+    REGION_UID, admin_secret_name,
+    config::{ADMIN_FOLDER, AUTH_FOLDER, MACHINES_FOLDER, TURN_FILE, TURN_FOLDER},
+    meta, region_labels, selector, short_hash,
+};
+use crate::turnregion::observed::REVISION;
+use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion};
+
+/// Longer than the drain itself, so that the node ends by itself and says so, and is not killed.
+const GRACE_BEYOND_DRAIN: u64 = 15;
+/// How long a relay stays bound to a machine that is not reachable. Kubernetes' own default is five minutes, more than
+/// the month's whole budget.
+const UNREACHABLE_SECONDS: i64 = 30;
+const USER: i64 = 65532;
+
+/// Hash of the template and of the configuration that goes with it.
+pub fn revision(region: &ManagedRegion, image: &str, turn_yaml: &str) -> String {
+    let template = deployment(region, image, "", "").spec.map(|spec| spec.template);
+    short_hash(&[&serde_json::to_string(&template).unwrap_or_default(), turn_yaml])
+}
+
+/// Slot 0's Deployment.
+pub fn deployment(region: &ManagedRegion, image: &str, turn_config: &str, revision: &str) -> Deployment {
+    let first = Deployment {
+        metadata: meta(&region.identity, String::new()),
+        spec: Some(DeploymentSpec {
+            replicas: Some(1),
+            // The ports are the machine's: two generations cannot run side by side.
+            strategy: Some(DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None }),
+            revision_history_limit: Some(1),
+            selector: LabelSelector { match_labels: Some(selector(&region.identity)), ..LabelSelector::default() },
+            template: template(region, image, turn_config, revision),
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    };
+    of_slot(&first, region, 0)
+}
+
+/// The same with another slot's name, labels and selector.
+pub fn of_slot(first: &Deployment, region: &ManagedRegion, slot: u32) -> Deployment {
+    let mut deployment = first.clone();
+    deployment.metadata.name = Some(format!("{}-{slot}", region.identity.name));
+    let label = |labels: &mut Option<std::collections::BTreeMap<String, String>>| {
+        labels.get_or_insert_default().insert(labels::SLOT.to_owned(), slot.to_string());
+    };
+    label(&mut deployment.metadata.labels);
+    if let Some(spec) = &mut deployment.spec {
+        label(&mut spec.selector.match_labels);
+        label(&mut spec.template.metadata.get_or_insert_default().labels);
+    }
+    deployment
+}
+
+fn template(region: &ManagedRegion, image: &str, turn_config: &str, revision: &str) -> PodTemplateSpec {
+    let mut pod_labels = region.template.labels.clone();
+    pod_labels.extend(region_labels(&region.identity));
+    let mut annotations = region.template.annotations.clone();
+    annotations.insert(REVISION.to_owned(), revision.to_owned());
+    annotations.insert(REGION_UID.to_owned(), region.identity.uid.clone());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(pod_labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod(region, image, turn_config)),
+    }
+}
+
+fn pod(region: &ManagedRegion, image: &str, turn_config: &str) -> PodSpec {
+    let mut node_selector = region.placement.node_selector.clone();
+    node_selector.insert(labels::REGION.to_owned(), region.region.clone());
+    PodSpec {
+        host_network: Some(true),
+        // A relay resolves no names of the cluster.
+        dns_policy: Some("Default".into()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        node_selector: Some(node_selector),
+        tolerations: Some(tolerations(region)),
+        affinity: region.placement.affinity.clone(),
+        priority_class_name: region.placement.priority_class_name.clone(),
+        topology_spread_constraints: Some(vec![spread(region)]),
+        termination_grace_period_seconds: i64::try_from(region.exchange_drain.as_secs() + GRACE_BEYOND_DRAIN).ok(),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            ..PodSecurityContext::default()
+        }),
+        containers: vec![container(region, image)],
+        volumes: Some(vec![
+            config_volume("turn", turn_config),
+            config_volume("machines", &format!("{}-machines", region.identity.name)),
+            secret_volume("auth", &region.secret.name),
+            secret_volume("admin", &admin_secret_name(&region.identity)),
+        ]),
+        ..PodSpec::default()
+    }
+}
+
+fn container(region: &ManagedRegion, image: &str) -> Container {
+    let args = [
+        "turn".to_owned(),
+        format!("--config={TURN_FOLDER}/{TURN_FILE}"),
+        format!("--metrics-address=$(HOST_IP):{METRICS_PORT}"),
+        format!("--admin-address=$(HOST_IP):{ADMIN_PORT}"),
+        "--log-format=json".to_owned(),
+    ];
+    Container {
+        name: "turn".into(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".into()),
+        args: Some(args.into()),
+        env: Some(vec![field("NODE_NAME", "spec.nodeName"), field("HOST_IP", "status.hostIP")]),
+        ports: Some(ports(region)),
+        resources: region.template.resources.clone(),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+            ..SecurityContext::default()
+        }),
+        // A relay that waits for its addresses or its Secret is alive: only readiness waits.
+        liveness_probe: Some(Probe { initial_delay_seconds: Some(5), ..probe("/healthz", 10, 3) }),
+        readiness_probe: Some(probe("/readyz", 2, 2)),
+        volume_mounts: Some(vec![
+            mount("turn", TURN_FOLDER),
+            mount("machines", MACHINES_FOLDER),
+            mount("auth", AUTH_FOLDER),
+            mount("admin", ADMIN_FOLDER),
+        ]),
+        ..Container::default()
+    }
+}
+
+/// Only the fixed ports: they are host ports, and so keep a second relay off the machine. The relay range stays undeclared.
+fn ports(region: &ManagedRegion) -> Vec<ContainerPort> {
+    let port = |name: String, protocol: &str, number: u16| ContainerPort {
+        name: Some(name),
+        protocol: Some(protocol.into()),
+        container_port: number.into(),
+        host_port: Some(number.into()),
+        ..ContainerPort::default()
+    };
+    let mut ports: Vec<ContainerPort> =
+        region.udp_ports.iter().map(|number| port(format!("udp-{number}"), "UDP", *number)).collect();
+    ports.push(port("admin".into(), "TCP", ADMIN_PORT));
+    ports.push(port("metrics".into(), "TCP", METRICS_PORT));
+    ports
+}
+
+fn tolerations(region: &ManagedRegion) -> Vec<Toleration> {
+    let mut tolerations = region.placement.tolerations.clone();
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        if !tolerations.iter().any(|written| written.key.as_deref() == Some(key)) {
+            tolerations.push(Toleration {
+                key: Some(key.into()),
+                operator: Some("Exists".into()),
+                effect: Some("NoExecute".into()),
+                toleration_seconds: Some(UNREACHABLE_SECONDS),
+                value: None,
+            });
+        }
+    }
+    tolerations
+}
+
+fn spread(region: &ManagedRegion) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        topology_key: "topology.kubernetes.io/zone".into(),
+        max_skew: 1,
+        when_unsatisfiable: "ScheduleAnyway".into(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(selector(&region.identity)),
+            ..LabelSelector::default()
+        }),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.into()),
+            port: IntOrString::Int(METRICS_PORT.into()),
+            scheme: Some("HTTP".into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(2),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+fn field(name: &str, path: &str) -> EnvVar {
+    EnvVar {
+        name: name.into(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { field_path: path.into(), api_version: Some("v1".into()) }),
+            ..EnvVarSource::default()
+        }),
+        value: None,
+    }
+}
+
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.into(), mount_path: path.into(), read_only: Some(true), ..VolumeMount::default() }
+}
+
+fn config_volume(name: &str, config_map: &str) -> Volume {
+    Volume {
+        name: name.into(),
+        config_map: Some(ConfigMapVolumeSource { name: config_map.into(), ..ConfigMapVolumeSource::default() }),
+        ..Volume::default()
+    }
+}
+
+fn secret_volume(name: &str, secret: &str) -> Volume {
+    Volume {
+        name: name.into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.into()),
+            // Readable by the node's group only.
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}

@@ -1,0 +1,65 @@
+//! Reads everything that a region's plan looks at: from the stores, the API server and the nodes. Writes nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Resource, ResourceExt};
+use rtcfleet_crds::labels;
+
+use super::build::{admin_secret_name, admin_server_name};
+use super::caches::Caches;
+use super::observed::{AuthSecret, Machine, NodeReport, Observed, Slot, slots};
+use super::validate::{ADMIN_PORT, Identity, ManagedRegion};
+use crate::context::Ctx;
+use crate::error::with_causes;
+use crate::kube_io::{self, IoError};
+use crate::node_client::NodeTarget;
+
+/// Nodes asked at a time; each answers in milliseconds or times out in seconds.
+const ASKED_AT_A_TIME: usize = 32;
+
+pub async fn dereference(region: &ManagedRegion, caches: &Caches, ctx: &Ctx) -> Result<Observed, IoError> {
+    let identity = &region.identity;
+    let secrets = Api::<Secret>::namespaced(ctx.client.clone(), &identity.namespace);
+    let auth = kube_io::get(&secrets, &region.secret.name).await?;
+    let admin = kube_io::get(&secrets, &admin_secret_name(identity)).await?;
+    let machines = caches.machines.state();
+    let mut machines: Vec<Machine> = machines.iter().filter_map(|node| Machine::of(node, region)).collect();
+    machines.sort_by(|a, b| a.name.cmp(&b.name));
+    let deployments = of_region(identity, &caches.deployments.state());
+    let found = slots(deployments, &of_region(identity, &caches.pods.state()));
+    Ok(Observed {
+        machines,
+        slots: stream::iter(found).map(|slot| asked(slot, identity, ctx)).buffered(ASKED_AT_A_TIME).collect().await,
+        auth: AuthSecret::of(auth.as_ref()),
+        admin,
+        config_maps: of_region(identity, &caches.config_maps.state()),
+        budget: of_region(identity, &caches.budgets.state()).into_iter().find(|one| one.name_any() == identity.name),
+    })
+}
+
+fn of_region<K: Resource + Clone>(identity: &Identity, all: &[Arc<K>]) -> Vec<K> {
+    let ours = |object: &&Arc<K>| {
+        object.namespace().as_deref() == Some(&identity.namespace)
+            && object.labels().get(labels::TURN_REGION) == Some(&identity.name)
+    };
+    all.iter().filter(ours).map(|object| object.as_ref().clone()).collect()
+}
+
+async fn asked(mut slot: Slot, identity: &Identity, ctx: &Ctx) -> Slot {
+    if let Some(target) = target(&slot, identity) {
+        slot.node = match ctx.node_api.status(&target).await {
+            Ok(status) => NodeReport::Says(Box::new(status)),
+            Err(error) => NodeReport::Silent { why: with_causes(&error) },
+        };
+    }
+    slot
+}
+
+/// Where the node of a running slot listens for us.
+pub fn target(slot: &Slot, identity: &Identity) -> Option<NodeTarget> {
+    let pod = slot.pod.as_ref().filter(|pod| pod.running)?;
+    Some(NodeTarget { address: SocketAddr::new(pod.host_ip?, ADMIN_PORT), server_name: admin_server_name(identity) })
+}

@@ -1,0 +1,117 @@
+//! Ends the nodes of regions that were deleted.
+//!
+//! Kubernetes deletes a region's objects by their owner references, in order: region, Deployments, pods. A pod that is
+//! told to end drains first, up to an hour, because that is right for an eviction; when the region itself is gone nobody
+//! waits for it. So its nodes are told to end soon. There is no finalizer for this: without an operator the same happens,
+//! only at the nodes' own pace.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Resource, ResourceExt};
+use rtcfleet_crds::labels;
+use rtcfleet_node_api::SetState;
+
+use super::build::{REGION_UID, admin_server_name};
+use super::caches::{Caches, Guarded};
+use super::observed::NodePod;
+use super::validate::{ADMIN_PORT, Identity};
+use crate::context::Ctx;
+use crate::error::with_causes;
+use crate::node_client::NodeTarget;
+
+/// How long sessions of a deleted region may go on: time for clients to be told and to move.
+const SESSIONS_MAY_STAY: SignedDuration = SignedDuration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Looks for such nodes until it is aborted. The stores are its only input, so a missed event costs one interval.
+pub async fn run(caches: Caches, ctx: Arc<Ctx>) {
+    let ready = async { caches.regions.wait_until_ready().await.is_ok() && caches.ready().await.is_ok() };
+    if !ready.await {
+        return;
+    }
+    // By pod: the deadline stays the same however often it is told.
+    let mut deadlines: HashMap<String, Timestamp> = HashMap::new();
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        let targets = to_end(&caches.pods.state(), &caches.regions.state());
+        deadlines.retain(|uid, _| targets.iter().any(|(known, _)| known == uid));
+        for (uid, node) in targets {
+            let deadline = *deadlines.entry(uid).or_insert_with(|| ctx.clock.now() + SESSIONS_MAY_STAY);
+            if let Err(error) = ctx.node_api.set_state(&node, SetState::Draining { deadline }).await {
+                tracing::debug!(node = %node.address, error = with_causes(&error), "a node of a deleted region was not told yet");
+            } else {
+                tracing::info!(node = %node.address, %deadline, "a node of a deleted region ends");
+            }
+        }
+    }
+}
+
+/// Running pods that are told to end, and whose region is gone or going.
+fn to_end(pods: &[Arc<Pod>], regions: &[Arc<Guarded>]) -> Vec<(String, NodeTarget)> {
+    let staying: HashSet<String> = regions
+        .iter()
+        .filter(|region| region.meta().deletion_timestamp.is_none())
+        .filter_map(|region| region.uid())
+        .collect();
+    let ending = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some());
+    ending
+        .filter(|pod| pod.annotations().get(REGION_UID).is_some_and(|uid| !staying.contains(uid)))
+        .filter_map(|pod| {
+            let NodePod { uid, host_ip, running, .. } = NodePod::of(pod);
+            let identity = Identity {
+                name: pod.labels().get(labels::TURN_REGION)?.clone(),
+                namespace: pod.namespace()?,
+                uid: String::new(),
+                generation: 0,
+            };
+            let address = SocketAddr::new(host_ip.filter(|_| running)?, ADMIN_PORT);
+            Some((uid, NodeTarget { address, server_name: admin_server_name(&identity) }))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turnregion::test_support::region;
+    use kube::core::DeserializeGuard;
+    use serde_json::json;
+
+    fn pod(region_uid: &str, ending: bool, phase: &str) -> Arc<Pod> {
+        let mut pod = json!({
+            "metadata": {
+                "name": "centralindia-0-x", "namespace": "rtc", "uid": "p",
+                "labels": {labels::TURN_REGION: "centralindia"}, "annotations": {REGION_UID: region_uid},
+            },
+            "status": {"phase": phase, "hostIP": "10.0.0.7"},
+        });
+        if ending {
+            pod["metadata"]["deletionTimestamp"] = "2026-02-01T10:00:00Z".into();
+        }
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn only_running_and_ending_nodes_of_a_region_that_is_gone_are_ended() {
+        let regions = [Arc::new(DeserializeGuard(Ok(region())))]; // uid 0c1f
+        for (case, pod, ended) in [
+            ("of a region that stays", pod("0c1f", true, "Running"), false),
+            ("of a region that is gone", pod("old", true, "Running"), true),
+            ("not told to end by Kubernetes", pod("old", false, "Running"), false),
+            ("not running", pod("old", true, "Pending"), false),
+        ] {
+            assert_eq!(to_end(&[pod], &regions).len(), usize::from(ended), "{case}");
+        }
+        let mut going = region();
+        going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-02-01T10:00:00Z")).unwrap();
+        let going = [Arc::new(DeserializeGuard(Ok(going)))];
+        let [(_, node)] = to_end(&[pod("0c1f", true, "Running")], &going).try_into().unwrap();
+        assert_eq!(node.server_name, "centralindia.rtc.turn.rtcfleet.dev");
+    }
+}

@@ -1,0 +1,388 @@
+//! Tables at the decision, and a small world in which any order of events must keep the promises.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use rtcfleet_node_api::{Counters, Drain, NodeStatus, Sessions};
+
+use super::*;
+use crate::turnregion::observed::{INTENT, NodePod, REVISION};
+use crate::turnregion::test_support::managed;
+
+fn noon() -> Timestamp {
+    "2026-02-01T12:00:00Z".parse().unwrap()
+}
+
+/// A slot of the little world: what Kubernetes and the node in it would say.
+#[derive(Clone, Debug)]
+struct Fake {
+    index: u32,
+    template: &'static str,
+    /// Revision of the running pod; `None`: it does not run.
+    runs: Option<&'static str>,
+    intent: Option<Intent>,
+    sessions: u64,
+    drain: Option<Timestamp>,
+    silent: bool,
+}
+
+impl Fake {
+    fn new(index: u32, template: &'static str) -> Self {
+        Self { index, template, runs: Some(template), intent: None, sessions: 0, drain: None, silent: false }
+    }
+
+    fn slot(&self, now: Timestamp) -> Slot {
+        let mut annotations = serde_json::Map::new();
+        if let Some(intent) = self.intent {
+            annotations.insert(INTENT.into(), intent.text().into());
+        }
+        let deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": format!("centralindia-{}", self.index), "annotations": annotations},
+            "spec": {
+                "selector": {},
+                "template": {"metadata": {"annotations": {REVISION: self.template}}},
+            },
+        }))
+        .unwrap();
+        let pod = self.runs.map(|revision| NodePod {
+            name: format!("centralindia-{}-x", self.index),
+            uid: String::new(),
+            revision: Some(revision.into()),
+            machine: None,
+            host_ip: None,
+            ready: true,
+            running: true,
+            terminating: false,
+            waiting_for: None,
+        });
+        let state = match self.drain {
+            None => NodeState::Active,
+            Some(deadline) if self.sessions == 0 || now >= deadline => NodeState::Drained,
+            Some(_) => NodeState::Draining,
+        };
+        let node = match &pod {
+            None => NodeReport::Absent,
+            Some(_) if self.silent => NodeReport::Silent { why: "timed out".into() },
+            Some(_) => NodeReport::Says(Box::new(NodeStatus {
+                state,
+                version: "1".into(),
+                config_hash: String::new(),
+                started_at: noon(),
+                public_addresses: Vec::new(),
+                drain: self.drain.map(|deadline| Drain { since: noon(), deadline, terminating: false }),
+                sessions: Sessions { allocations: self.sessions },
+                counters: Counters::default(),
+            })),
+        };
+        Slot { index: self.index, deployment, pod, node }
+    }
+}
+
+fn machines(count: usize) -> Vec<Machine> {
+    let machine = |n| Machine {
+        name: format!("m{n}"),
+        usable: true,
+        addresses: vec!["10.0.0.1".parse().unwrap()],
+        public: Vec::new(),
+    };
+    (0..count).map(machine).collect()
+}
+
+fn planned(spec: &str, fakes: &[Fake], revision: &str, now: Timestamp) -> Plan {
+    let slots = fakes.iter().map(|fake| fake.slot(now)).collect();
+    plan(&managed(spec), &Observed { slots, machines: machines(100), ..Observed::default() }, revision, now)
+}
+
+fn fleet(sessions: &[u64]) -> Vec<Fake> {
+    (0..).zip(sessions).map(|(index, &sessions)| Fake { sessions, ..Fake::new(index, "a") }).collect()
+}
+
+/// The steps in short, for tables.
+fn story(plan: &Plan) -> Vec<String> {
+    plan.steps
+        .iter()
+        .map(|step| match step {
+            Step::Create { slot } => format!("create {slot}"),
+            Step::Hold { slot } => format!("hold {slot}"),
+            Step::Replace { slot } => format!("replace {slot}"),
+            Step::Mark { slot, intent } => format!("mark {slot} {}", intent.map_or("none", Intent::reason)),
+            Step::Tell { slot, state: SetState::Active } => format!("tell {slot} active"),
+            Step::Tell { slot, state: SetState::Draining { .. } } => format!("tell {slot} draining"),
+            Step::Delete { slot } => format!("delete {slot}"),
+        })
+        .collect()
+}
+
+#[test]
+fn an_empty_region_gets_its_minimum_from_slot_0_up() {
+    assert_eq!(story(&planned("{scaling: {min: 3}}", &[], "a", noon())), ["create 0", "create 1", "create 2"]);
+}
+
+#[test]
+fn a_lost_slot_comes_back_under_its_own_number() {
+    let fleet = vec![Fake::new(0, "a"), Fake::new(2, "a")];
+    assert_eq!(story(&planned("{scaling: {min: 3}}", &fleet, "a", noon())), ["create 1", "hold 0", "hold 2"]);
+}
+
+#[test]
+fn a_fleet_as_it_should_be_is_only_held() {
+    let plan = planned("{scaling: {min: 2}}", &fleet(&[3, 0]), "a", noon());
+    assert_eq!(story(&plan), ["hold 0", "hold 1"]);
+    assert!(plan.choices.is_empty() && plan.waiting.is_empty());
+}
+
+#[test]
+fn a_slot_with_live_sessions_is_not_drained_while_an_idle_one_exists() {
+    let plan = planned("{replicas: 2}", &fleet(&[4, 0, 1]), "a", noon());
+    assert_eq!(story(&plan), ["mark 1 ScaleDown", "hold 0", "hold 2"]);
+}
+
+#[test]
+fn of_equally_loaded_slots_the_highest_number_goes() {
+    assert_eq!(story(&planned("{replicas: 1}", &fleet(&[0, 0]), "a", noon()))[0], "mark 1 ScaleDown");
+}
+
+#[test]
+fn a_node_that_does_not_run_goes_before_one_that_serves() {
+    let mut fleet = fleet(&[0, 0]);
+    fleet[0].runs = None;
+    assert_eq!(story(&planned("{replicas: 1}", &fleet, "a", noon()))[0], "mark 0 ScaleDown");
+}
+
+#[test]
+fn a_retiring_slot_is_told_once_waits_for_its_sessions_and_then_goes() {
+    let deadline = noon() + SignedDuration::from_hours(1);
+    let retire = Some(Intent::Retire { deadline });
+    let going = |sessions, drain| Fake { intent: retire, sessions, drain, ..Fake::new(1, "a") };
+    for (case, slot, now, expected) in [
+        ("untold", going(2, None), noon(), "tell 1 draining"),
+        ("told, with sessions", going(2, Some(deadline)), noon(), "hold 0"),
+        ("without sessions", going(0, Some(deadline)), noon(), "delete 1"),
+        ("idle but not told yet: a caller may be on the way", going(0, None), noon(), "tell 1 draining"),
+        ("silent", Fake { silent: true, ..going(2, None) }, noon(), "hold 0"),
+        ("silent long after its deadline", Fake { silent: true, ..going(2, None) }, deadline + GRACE, "delete 1"),
+        ("not running", Fake { runs: None, ..going(0, None) }, noon(), "delete 1"),
+    ] {
+        let plan = planned("{replicas: 1}", &[Fake::new(0, "a"), slot], "a", now);
+        assert_eq!(story(&plan)[0], expected, "{case}");
+    }
+}
+
+#[test]
+fn a_slot_on_its_way_out_is_taken_back_before_a_new_one_is_made() {
+    let deadline = noon() + SignedDuration::from_hours(1);
+    let mut fleet = fleet(&[1, 1]);
+    fleet[1].intent = Some(Intent::Retire { deadline });
+    fleet[1].drain = Some(deadline);
+    let plan = planned("{replicas: 3}", &fleet, "a", noon());
+    assert_eq!(story(&plan), ["mark 1 none", "tell 1 active", "create 2", "hold 0"]);
+}
+
+#[test]
+fn a_new_template_drains_one_slot_at_a_time_and_no_template_changes_under_sessions() {
+    let plan = planned("{scaling: {min: 3}}", &fleet(&[5, 5, 5]), "b", noon());
+    assert_eq!(story(&plan), ["mark 0 Upgrade"]);
+    assert_eq!(plan.waiting.len(), 2);
+}
+
+#[test]
+fn a_slot_that_is_down_uses_up_the_budget_of_an_exchange() {
+    let mut fleet = fleet(&[5, 5, 5]);
+    fleet[2].runs = None;
+    let plan = planned("{scaling: {min: 3}}", &fleet, "b", noon());
+    assert_eq!(story(&plan), ["replace 2"]);
+}
+
+#[test]
+fn a_drained_slot_is_exchanged_and_unmarked_once_its_new_node_serves() {
+    let deadline = noon() + SignedDuration::from_hours(1);
+    let exchange = Some(Intent::Exchange { deadline });
+    let drained = Fake { intent: exchange, drain: Some(deadline), ..Fake::new(0, "a") };
+    let starting = Fake { intent: exchange, template: "b", runs: None, ..Fake::new(0, "b") };
+    let serving = Fake { intent: exchange, ..Fake::new(0, "b") };
+    for (case, slot, expected) in [
+        ("drained", drained, vec!["replace 0"]),
+        ("starting", starting, vec!["hold 0"]),
+        ("serving", serving, vec!["hold 0", "mark 0 none"]),
+    ] {
+        assert_eq!(story(&planned("{scaling: {min: 1}}", &[slot], "b", noon())), expected, "{case}");
+    }
+}
+
+#[test]
+fn an_exchange_that_is_taken_back_makes_the_node_active_again() {
+    let deadline = noon() + SignedDuration::from_hours(1);
+    let slot =
+        Fake { intent: Some(Intent::Exchange { deadline }), drain: Some(deadline), sessions: 1, ..Fake::new(0, "a") };
+    assert_eq!(story(&planned("{scaling: {min: 1}}", &[slot], "a", noon())), ["hold 0", "tell 0 active"]);
+}
+
+#[test]
+fn missing_machines_and_addresses_are_named_and_do_not_shrink_the_fleet() {
+    let mut three = machines(3);
+    three[1].addresses.clear();
+    three[2].usable = false;
+    for (case, machines, expected) in [
+        ("enough", machines(2), vec![]),
+        ("too few", machines(1), vec![Limit::NoMachine]),
+        ("one without an address, one cordoned", three, vec![Limit::NoAddress]),
+    ] {
+        let observed = Observed { machines, ..Observed::default() };
+        let plan = plan(&managed("{scaling: {min: 2}}"), &observed, "a", noon());
+        assert_eq!(plan.limited_by, expected, "{case}");
+        assert_eq!(plan.steps.len(), 2, "{case}");
+    }
+}
+
+#[test]
+fn a_large_change_is_cut_into_passes() {
+    let plan = planned("{replicas: 500}", &[], "a", noon());
+    assert_eq!((plan.steps.len(), plan.partial), (MOST_PER_PASS, true));
+}
+
+/// What can happen between two looks.
+#[derive(Clone, Debug)]
+enum Event {
+    Scale(u32),
+    Template(&'static str),
+    Crash(usize),
+    Start(usize),
+    Call(usize),
+    HangUp(usize),
+    Silence(usize, bool),
+    Minutes(i64),
+    Look,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0_u32..5).prop_map(Event::Scale),
+        prop_oneof![Just("a"), Just("b"), Just("c")].prop_map(Event::Template),
+        (0_usize..5).prop_map(Event::Crash),
+        (0_usize..5).prop_map(Event::Start),
+        (0_usize..5).prop_map(Event::Call),
+        (0_usize..5).prop_map(Event::HangUp),
+        (0_usize..5, any::<bool>()).prop_map(|(slot, silent)| Event::Silence(slot, silent)),
+        (0_i64..90).prop_map(Event::Minutes),
+        Just(Event::Look),
+        Just(Event::Look),
+    ]
+}
+
+struct World {
+    fakes: Vec<Fake>,
+    replicas: u32,
+    template: &'static str,
+    now: Timestamp,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { fakes: Vec::new(), replicas: 2, template: "a", now: noon() }
+    }
+
+    fn happens(&mut self, event: &Event) {
+        let running = |fake: &&mut Fake| fake.runs.is_some();
+        match *event {
+            Event::Scale(replicas) => self.replicas = replicas,
+            Event::Template(template) => self.template = template,
+            Event::Crash(slot) => {
+                self.fakes.iter_mut().filter(|fake| fake.index as usize == slot).for_each(stop);
+            }
+            Event::Start(slot) => self.start(|fake| fake.index as usize == slot),
+            Event::Call(slot) => {
+                let open = self.fakes.iter_mut().filter(running).filter(|fake| fake.drain.is_none());
+                open.filter(|fake| fake.index as usize == slot).for_each(|fake| fake.sessions += 1);
+            }
+            Event::HangUp(slot) => {
+                let calls = self.fakes.iter_mut().filter(|fake| fake.index as usize == slot);
+                calls.for_each(|fake| fake.sessions = fake.sessions.saturating_sub(1));
+            }
+            Event::Silence(slot, silent) => {
+                self.fakes.iter_mut().filter(|fake| fake.index as usize == slot).for_each(|fake| fake.silent = silent);
+            }
+            Event::Minutes(minutes) => {
+                self.now += SignedDuration::from_mins(minutes);
+                let now = self.now;
+                let over = self.fakes.iter_mut().filter(|fake| fake.drain.is_some_and(|deadline| now >= deadline));
+                over.for_each(|fake| fake.sessions = 0);
+            }
+            Event::Look => {}
+        }
+    }
+
+    fn start(&mut self, which: impl Fn(&Fake) -> bool) {
+        let down = self.fakes.iter_mut().filter(|fake| fake.runs.is_none());
+        for fake in down.filter(|fake| which(fake)) {
+            fake.runs = Some(fake.template);
+        }
+    }
+
+    /// One pass of the operator, and what must hold of it.
+    fn look(&mut self) -> Result<Plan, TestCaseError> {
+        let plan = planned(&format!("{{replicas: {}}}", self.replicas), &self.fakes, self.template, self.now);
+        for step in plan.steps.clone() {
+            let index = step.slot();
+            let fake = self.fakes.iter_mut().find(|fake| fake.index == index);
+            match (step, fake) {
+                (Step::Create { slot }, None) => {
+                    self.fakes.push(Fake { runs: None, ..Fake::new(slot, self.template) });
+                }
+                (Step::Delete { .. }, Some(fake)) => {
+                    ends_no_call(fake, self.now)?;
+                    self.fakes.retain(|fake| fake.index != index);
+                }
+                (Step::Replace { .. }, Some(fake)) => {
+                    ends_no_call(fake, self.now)?;
+                    stop(fake);
+                    fake.template = self.template;
+                }
+                (Step::Mark { intent, .. }, Some(fake)) => fake.intent = intent,
+                (Step::Tell { state, .. }, Some(fake)) => {
+                    fake.drain = match state {
+                        SetState::Active => None,
+                        SetState::Draining { deadline } => Some(deadline),
+                    };
+                }
+                (Step::Hold { .. }, Some(fake)) => prop_assert_eq!(fake.template, self.template),
+                (step, fake) => prop_assert!(false, "{step:?} of {fake:?}"),
+            }
+        }
+        let exchanging = self.fakes.iter().filter(|fake| matches!(fake.intent, Some(Intent::Exchange { .. })));
+        let served_before = exchanging.filter(|fake| fake.runs.is_some() && fake.template != self.template).count();
+        prop_assert!(served_before <= 1, "{served_before} nodes out of service for an exchange");
+        Ok(plan)
+    }
+}
+
+fn stop(fake: &mut Fake) {
+    (fake.runs, fake.sessions, fake.drain, fake.silent) = (None, 0, None, false);
+}
+
+fn ends_no_call(fake: &Fake, now: Timestamp) -> Result<(), TestCaseError> {
+    let passed = fake.intent.is_some_and(|intent| now >= intent.deadline());
+    prop_assert!(fake.runs.is_none() || fake.sessions == 0 || passed, "a call ended before its deadline: {fake:?}");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_no_call_ends_before_its_deadline_and_the_fleet_comes_to_rest(events in vec(event(), 0..60)) {
+        let mut world = World::new();
+        for event in &events {
+            world.happens(event);
+            world.look()?;
+        }
+        for _ in 0..40 {
+            world.happens(&Event::Minutes(30));
+            world.start(|_| true);
+            world.look()?;
+        }
+        let plan = world.look()?;
+        prop_assert_eq!(world.fakes.len(), world.replicas as usize);
+        prop_assert!(plan.choices.is_empty() && plan.waiting.is_empty() && !plan.partial, "{:?}", plan);
+        prop_assert!(world.fakes.iter().all(|fake| fake.template == world.template && fake.intent.is_none()));
+    }
+}

@@ -1,0 +1,313 @@
+//! What happened → status and conditions. Pure.
+
+use jiff::Timestamp;
+use rtcfleet_crds::TurnRegionStatus;
+use rtcfleet_crds::condition::{
+    CAPACITY_LIMITED, DRAINING, NOT_IN_EFFECT, READY, RECONCILING, STALLED, Status, Wanted, merge,
+};
+use rtcfleet_crds::turn_region::{DrainingNode, NodeCounts, ScalingStatus};
+use rtcfleet_node_api::NodeState;
+
+use super::apply::{Applied, AuthState};
+use super::observed::{Intent, Machine, NodeReport, Slot};
+use crate::error::Category;
+
+/// Credentials cannot be checked by relays that start. Present only while true.
+const AUTH_SECRET_MISSING: &str = "AuthSecretMissing";
+
+/// The status after a pass that went through.
+pub fn applied(
+    generation: i64,
+    before: Option<&TurnRegionStatus>,
+    applied: &Applied,
+    now: Timestamp,
+) -> TurnRegionStatus {
+    let Applied {
+        desired,
+        reason,
+        max_unavailable,
+        limited_by,
+        slots,
+        machines,
+        auth,
+        revision,
+        selector,
+        not_in_effect,
+        waiting,
+        done: _,
+        again: _,
+    } = applied;
+    let live: Vec<&Slot> = slots.iter().filter(|slot| !slot.is_being_deleted()).collect();
+    let fleet = Fleet::of(&live, *desired, *max_unavailable, revision);
+    let mut wanted = vec![fleet.ready(auth)];
+    wanted.extend(fleet.reconciling(waiting, auth));
+    wanted.extend(draining_condition(&live));
+    wanted.extend(limited(limited_by, *desired, machines));
+    wanted.extend(missing(auth));
+    wanted.extend(unused(not_in_effect));
+    TurnRegionStatus {
+        observed_generation: Some(generation),
+        replicas: count(live.len()),
+        ready_replicas: count(fleet.serving),
+        selector: Some(selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")),
+        nodes: Some(counts(&live)),
+        scaling: Some(ScalingStatus {
+            desired: count(*desired as usize),
+            reason: (*reason).to_owned(),
+            limited_by: limited_by.iter().map(|limit| (*limit).to_owned()).collect(),
+        }),
+        draining: draining(&live),
+        addresses: addresses(&live, machines),
+        revision: Some(revision.clone()),
+        not_in_effect: not_in_effect.clone(),
+        conditions: merge(conditions_of(before), wanted, generation, now),
+    }
+}
+
+/// The status of a region whose relays run elsewhere.
+pub fn external(
+    generation: i64,
+    before: Option<&TurnRegionStatus>,
+    not_in_effect: &[String],
+    now: Timestamp,
+) -> TurnRegionStatus {
+    let mut wanted = vec![Wanted {
+        kind: READY,
+        status: Status::Unknown,
+        reason: "ExternalNotProbed",
+        message: "the endpoints run elsewhere and are not probed yet: nothing is known of them".into(),
+    }];
+    wanted.extend(unused(not_in_effect));
+    TurnRegionStatus {
+        observed_generation: Some(generation),
+        not_in_effect: not_in_effect.to_vec(),
+        conditions: merge(conditions_of(before), wanted, generation, now),
+        ..TurnRegionStatus::default()
+    }
+}
+
+/// The status after a pass that failed: what was known stays, and the conditions say why nothing moves.
+///
+/// A mistake of the user's stalls the object; relays that run go on, so the counts are kept. An error that passes by
+/// itself leaves `Ready` as it was: the relays do not depend on us.
+pub fn failed(
+    generation: i64,
+    before: Option<&TurnRegionStatus>,
+    category: Category,
+    reason: &'static str,
+    message: &str,
+    now: Timestamp,
+) -> TurnRegionStatus {
+    let old = conditions_of(before);
+    let ready_before = old.iter().find(|condition| condition.type_ == READY);
+    let not_ready = |status| Wanted { kind: READY, status, reason, message: message.to_owned() };
+    let (ready, flag) = match category {
+        Category::UserMustAct => (not_ready(Status::False), STALLED),
+        Category::Retry | Category::Bug => match ready_before.map(|condition| condition.status.as_str()) {
+            Some("True") => (
+                Wanted { kind: READY, status: Status::True, reason: "Serving", message: "as last seen".into() },
+                RECONCILING,
+            ),
+            Some("False") => (not_ready(Status::False), RECONCILING),
+            _ => (not_ready(Status::Unknown), RECONCILING),
+        },
+    };
+    let wanted = vec![ready, Wanted { kind: flag, status: Status::True, reason, message: message.to_owned() }];
+    let mut status = before.cloned().unwrap_or_default();
+    status.observed_generation = Some(generation);
+    status.conditions = merge(old, wanted, generation, now);
+    status
+}
+
+fn conditions_of(status: Option<&TurnRegionStatus>) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+    status.map_or(&[], |status| &status.conditions)
+}
+
+/// How the slots stand against what is wanted.
+struct Fleet<'a> {
+    desired: usize,
+    serving: usize,
+    /// Slots that may be out of service just now: being exchanged, within `upgrade.maxUnavailable`.
+    planned: usize,
+    /// The first slot that is missing for no good reason, and what Kubernetes says of it.
+    absent: Option<(u32, &'a str)>,
+    outdated: usize,
+    exchanging: bool,
+}
+
+impl<'a> Fleet<'a> {
+    fn of(slots: &[&'a Slot], desired: u32, max_unavailable: u32, revision: &str) -> Self {
+        let stays = |slot: &&&'a Slot| !matches!(slot.intent(), Some(Intent::Retire { .. }));
+        let exchanging = slots
+            .iter()
+            .filter(|slot| matches!(slot.intent(), Some(Intent::Exchange { .. })) && !slot.serves())
+            .count();
+        let absent = slots.iter().find(|slot| !slot.serves() && slot.intent().is_none());
+        Self {
+            desired: desired as usize,
+            serving: slots.iter().filter(|slot| slot.serves()).count(),
+            planned: exchanging.min(max_unavailable as usize),
+            absent: absent.map(|slot| (slot.index, why_absent(slot))),
+            outdated: slots.iter().filter(stays).filter(|slot| slot.revision() != Some(revision)).count(),
+            exchanging: slots.iter().any(|slot| matches!(slot.intent(), Some(Intent::Exchange { .. }))),
+        }
+    }
+
+    fn ready(&self, auth: &AuthState) -> Wanted {
+        let enough = self.serving + self.planned >= self.desired;
+        let told = |status, reason, message| Wanted { kind: READY, status, reason, message };
+        match (enough, auth) {
+            (true, _) if self.desired == 0 => told(Status::True, "ScaledToZero", "no relay is wanted".into()),
+            (true, _) if self.serving >= self.desired => {
+                told(Status::True, "Serving", format!("{} of {} relays serve", self.desired, self.desired))
+            }
+            (true, _) => told(
+                Status::True,
+                "Serving",
+                format!("{} of {} relays serve; the others are being exchanged", self.serving, self.desired),
+            ),
+            (false, AuthState::Missing { message }) if self.serving == 0 => {
+                told(Status::False, "AuthSecretMissing", message.clone())
+            }
+            (false, _) => told(Status::False, "RelaysMissing", self.shortfall()),
+        }
+    }
+
+    fn shortfall(&self) -> String {
+        let counts = format!("{} of {} relays serve", self.serving, self.desired);
+        match self.absent {
+            Some((slot, why)) => format!("{counts}; slot {slot}: {why}"),
+            None => counts,
+        }
+    }
+
+    fn reconciling(&self, waiting: &[String], auth: &AuthState) -> Option<Wanted> {
+        let (reason, message) = if self.outdated > 0 || self.exchanging {
+            ("Exchanging", format!("{} relays are still to be exchanged", self.outdated))
+        } else if self.serving < self.desired {
+            match auth {
+                AuthState::Missing { message } => ("AuthSecretMissing", message.clone()),
+                AuthState::Present => ("Starting", self.shortfall()),
+            }
+        } else {
+            return None;
+        };
+        let waiting = waiting.first().map(|first| format!("; {first}")).unwrap_or_default();
+        Some(Wanted { kind: RECONCILING, status: Status::True, reason, message: message + &waiting })
+    }
+}
+
+fn why_absent(slot: &Slot) -> &str {
+    let Some(pod) = &slot.pod else { return "it has no pod yet" };
+    match (&pod.waiting_for, &slot.node) {
+        (Some(why), _) => why,
+        (None, NodeReport::Says(status)) if status.state == NodeState::Draining => "it drains",
+        (None, NodeReport::Says(status)) if status.state == NodeState::Drained => "it is drained",
+        (None, _) if pod.terminating => "its pod is ending",
+        (None, _) => "its pod is not ready",
+    }
+}
+
+fn counts(slots: &[&Slot]) -> NodeCounts {
+    let mut counts = NodeCounts::default();
+    for slot in slots {
+        let count = match &slot.node {
+            NodeReport::Absent => &mut counts.starting,
+            NodeReport::Silent { .. } => &mut counts.unknown,
+            NodeReport::Says(status) => match status.state {
+                NodeState::Starting => &mut counts.starting,
+                NodeState::Active => &mut counts.active,
+                NodeState::Draining => &mut counts.draining,
+                NodeState::Drained => &mut counts.drained,
+            },
+        };
+        *count += 1;
+    }
+    counts
+}
+
+fn draining(slots: &[&Slot]) -> Vec<DrainingNode> {
+    slots
+        .iter()
+        .filter_map(|slot| {
+            let intent = slot.intent()?;
+            Some(DrainingNode {
+                slot: i32::try_from(slot.index).unwrap_or(i32::MAX),
+                reason: intent.reason().to_owned(),
+                deadline: intent.deadline().to_string(),
+            })
+        })
+        .collect()
+}
+
+fn draining_condition(slots: &[&Slot]) -> Option<Wanted> {
+    let names: Vec<String> = draining(slots).iter().map(|node| format!("{} ({})", node.slot, node.reason)).collect();
+    (!names.is_empty()).then(|| Wanted {
+        kind: DRAINING,
+        status: Status::True,
+        reason: "SessionsMoving",
+        message: format!("sessions leave slots {}", names.join(", ")),
+    })
+}
+
+fn limited(limits: &[&'static str], desired: u32, machines: &[Machine]) -> Option<Wanted> {
+    let first = limits.first()?;
+    let usable = machines.iter().filter(|machine| machine.usable).count();
+    let nameless: Vec<&str> = machines
+        .iter()
+        .filter(|machine| machine.usable && machine.addresses.is_empty())
+        .map(|machine| machine.name.as_str())
+        .take(5)
+        .collect();
+    let mut message =
+        format!("{desired} relays are wanted, one a machine, and {usable} machines of the region can be used");
+    if !nameless.is_empty() {
+        let nameless = nameless.join(", ");
+        message = format!("{message}; without an address of the kind that spec.addresses names: {nameless}");
+    }
+    Some(Wanted { kind: CAPACITY_LIMITED, status: Status::True, reason: first, message })
+}
+
+fn missing(auth: &AuthState) -> Option<Wanted> {
+    let AuthState::Missing { message } = auth else { return None };
+    Some(Wanted {
+        kind: AUTH_SECRET_MISSING,
+        status: Status::True,
+        reason: AUTH_SECRET_MISSING,
+        message: message.clone(),
+    })
+}
+
+fn unused(lines: &[String]) -> Option<Wanted> {
+    (!lines.is_empty()).then(|| Wanted {
+        kind: NOT_IN_EFFECT,
+        status: Status::True,
+        reason: "NotServedYet",
+        message: lines.join("; "),
+    })
+}
+
+/// What clients are told, of relays that serve: the node's own word, else what its machine has.
+fn addresses(slots: &[&Slot], machines: &[Machine]) -> Vec<String> {
+    let mut all: Vec<std::net::IpAddr> = Vec::new();
+    for slot in slots.iter().filter(|slot| slot.serves()) {
+        match &slot.node {
+            NodeReport::Says(status) => all.extend(&status.public_addresses),
+            NodeReport::Silent { .. } | NodeReport::Absent => {
+                let machine = slot.pod.as_ref().and_then(|pod| pod.machine.as_deref());
+                let of_slot = machines.iter().filter(|one| Some(one.name.as_str()) == machine);
+                all.extend(of_slot.flat_map(Machine::told));
+            }
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all.iter().map(ToString::to_string).collect()
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

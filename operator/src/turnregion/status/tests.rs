@@ -1,0 +1,184 @@
+use k8s_openapi::api::apps::v1::Deployment;
+use rtcfleet_crds::ConditionsExt;
+use rtcfleet_node_api::{Counters, NodeStatus, Sessions};
+use serde_json::json;
+
+use super::*;
+use crate::turnregion::observed::{INTENT, NodePod, REVISION};
+
+fn now() -> Timestamp {
+    "2026-02-01T12:00:00Z".parse().unwrap()
+}
+
+fn slot(index: u32, intent: Option<&str>, state: Option<NodeState>) -> Slot {
+    let annotations = intent.map(|text| json!({INTENT: text})).unwrap_or_default();
+    let deployment: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": format!("centralindia-{index}"), "annotations": annotations},
+        "spec": {"selector": {}, "template": {"metadata": {"annotations": {REVISION: "a"}}}},
+    }))
+    .unwrap();
+    let pod = NodePod {
+        name: String::new(),
+        uid: String::new(),
+        revision: Some("a".into()),
+        machine: Some("m1".into()),
+        host_ip: None,
+        ready: state.is_some(),
+        running: state.is_some(),
+        terminating: false,
+        waiting_for: state.is_none().then(|| "ContainerCreating".into()),
+    };
+    let says = |state| {
+        NodeReport::Says(Box::new(NodeStatus {
+            state,
+            version: "1".into(),
+            config_hash: String::new(),
+            started_at: now(),
+            public_addresses: vec!["203.0.113.7".parse().unwrap()],
+            drain: None,
+            sessions: Sessions::default(),
+            counters: Counters::default(),
+        }))
+    };
+    Slot { index, deployment, pod: Some(pod), node: state.map_or(NodeReport::Absent, says) }
+}
+
+fn pass(desired: u32, slots: Vec<Slot>) -> Applied {
+    Applied {
+        desired,
+        reason: "Minimum",
+        max_unavailable: 1,
+        limited_by: Vec::new(),
+        slots,
+        machines: Vec::new(),
+        auth: AuthState::Present,
+        revision: "a".into(),
+        selector: crate::turnregion::build::selector(&crate::turnregion::test_support::managed("{}").identity),
+        not_in_effect: Vec::new(),
+        waiting: Vec::new(),
+        done: Vec::new(),
+        again: false,
+    }
+}
+
+/// `Ready`'s status and reason, then the other conditions that are true.
+fn summary(status: &TurnRegionStatus) -> (String, Vec<String>) {
+    let ready = status.conditions.condition(READY).unwrap();
+    let others = status.conditions.iter().filter(|one| one.type_ != READY && one.status == "True");
+    (format!("{} {}", ready.status, ready.reason), others.map(|one| one.type_.clone()).collect())
+}
+
+const EXCHANGE: Option<&str> = Some("Upgrade 2026-02-01T13:00:00Z");
+const RETIRE: Option<&str> = Some("ScaleDown 2026-02-01T13:00:00Z");
+const ACTIVE: Option<NodeState> = Some(NodeState::Active);
+const DRAINS: Option<NodeState> = Some(NodeState::Draining);
+
+#[test]
+fn ready_tells_whether_what_is_wanted_serves() {
+    for (case, desired, slots, ready, others) in [
+        ("all serve", 2, vec![slot(0, None, ACTIVE), slot(1, None, ACTIVE)], "True Serving", vec![]),
+        ("nothing yet", 2, vec![], "False RelaysMissing", vec!["Reconciling"]),
+        (
+            "one is down",
+            2,
+            vec![slot(0, None, ACTIVE), slot(1, None, None)],
+            "False RelaysMissing",
+            vec!["Reconciling"],
+        ),
+        ("none is wanted", 0, vec![], "True ScaledToZero", vec![]),
+        (
+            "one is exchanged, as planned",
+            2,
+            vec![slot(0, EXCHANGE, DRAINS), slot(1, None, ACTIVE)],
+            "True Serving",
+            vec!["Reconciling", "Draining"],
+        ),
+        (
+            "one is exchanged and another is down",
+            2,
+            vec![slot(0, EXCHANGE, DRAINS), slot(1, None, None)],
+            "False RelaysMissing",
+            vec!["Reconciling", "Draining"],
+        ),
+        (
+            "one more than wanted leaves: no reason for a pipeline to wait",
+            1,
+            vec![slot(0, None, ACTIVE), slot(1, RETIRE, DRAINS)],
+            "True Serving",
+            vec!["Draining"],
+        ),
+        (
+            "a node drains though nobody asked for it",
+            1,
+            vec![slot(0, None, DRAINS)],
+            "False RelaysMissing",
+            vec!["Reconciling"],
+        ),
+    ] {
+        let status = applied(4, None, &pass(desired, slots), now());
+        let others = others.into_iter().map(str::to_owned).collect::<Vec<String>>();
+        assert_eq!(summary(&status), (ready.to_owned(), others), "{case}");
+        assert_eq!(status.observed_generation, Some(4));
+    }
+}
+
+#[test]
+fn a_missing_relay_is_named_with_what_kubernetes_says_of_it() {
+    let status = applied(1, None, &pass(2, vec![slot(0, None, ACTIVE), slot(1, None, None)]), now());
+    let ready = status.conditions.condition(READY).unwrap();
+    assert_eq!(ready.message, "1 of 2 relays serve; slot 1: ContainerCreating");
+}
+
+#[test]
+fn a_missing_secret_is_told_before_its_symptoms() {
+    let mut starting = pass(1, vec![slot(0, None, None)]);
+    starting.auth = AuthState::Missing { message: "Secret turn-auth does not exist".into() };
+    let status = applied(1, None, &starting, now());
+    assert_eq!(summary(&status).0, "False AuthSecretMissing");
+    assert!(status.conditions.is_true(AUTH_SECRET_MISSING) && !status.conditions.is_true(STALLED));
+
+    starting.slots = vec![slot(0, None, ACTIVE)];
+    let status = applied(1, None, &starting, now());
+    assert_eq!(summary(&status), ("True Serving".into(), vec![AUTH_SECRET_MISSING.into()]));
+}
+
+#[test]
+fn addresses_are_those_of_relays_that_serve() {
+    let status = applied(1, None, &pass(2, vec![slot(0, None, ACTIVE), slot(1, None, DRAINS)]), now());
+    assert_eq!(status.addresses, ["203.0.113.7"]);
+    assert!(applied(1, None, &pass(1, vec![slot(1, None, DRAINS)]), now()).addresses.is_empty());
+}
+
+#[test]
+fn the_same_look_twice_gives_the_same_status_whatever_the_time() {
+    let look = pass(2, vec![slot(0, EXCHANGE, DRAINS), slot(1, None, ACTIVE)]);
+    let first = applied(1, None, &look, now());
+    let second = applied(1, Some(&first), &look, now() + jiff::SignedDuration::from_hours(1));
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_mistake_stalls_and_keeps_the_counts_of_relays_that_go_on() {
+    let before = applied(1, None, &pass(1, vec![slot(0, None, ACTIVE)]), now());
+    let status = failed(2, Some(&before), Category::UserMustAct, "InvalidSpec", "spec.relay: …", now());
+    assert_eq!(summary(&status), ("False InvalidSpec".into(), vec!["Stalled".into()]));
+    assert_eq!((status.ready_replicas, status.observed_generation), (1, Some(2)));
+}
+
+#[test]
+fn an_error_that_passes_leaves_ready_as_it_was() {
+    let serving = applied(1, None, &pass(1, vec![slot(0, None, ACTIVE)]), now());
+    let down = applied(1, None, &pass(1, vec![]), now());
+    for (before, ready) in
+        [(Some(&serving), "True Serving"), (Some(&down), "False ApiError"), (None, "Unknown ApiError")]
+    {
+        let status = failed(1, before, Category::Retry, "ApiError", "no answer", now());
+        assert_eq!(summary(&status), (ready.to_owned(), vec!["Reconciling".to_owned()]));
+    }
+}
+
+#[test]
+fn an_external_region_is_not_called_healthy() {
+    let status = external(1, None, &["spec.mode External: …".into()], now());
+    assert_eq!(summary(&status), ("Unknown ExternalNotProbed".into(), vec!["NotInEffect".into()]));
+}

@@ -1,0 +1,599 @@
+//! A TurnRegion as written → one that cannot be wrong. Touches nothing: values in, values out.
+//!
+//! The API server has checked the schema and its CEL rules already; what is left is what CEL cannot say, and what an
+//! object stored under an older schema may still hold. Every mistake is reported, not only the first.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use rtcfleet_crds::TurnRegion;
+use rtcfleet_crds::duration::NotADuration;
+use rtcfleet_crds::turn_region::{
+    AddressSource, Addresses, Auth, Listener, Mode, Placement, Protocol, Quotas, Relay, Scaling, Template,
+    TurnRegionSpec,
+};
+
+use crate::error::{Categorised, Category};
+
+/// Admin and metrics ports of a media node; no listener may have them.
+pub const ADMIN_PORT: u16 = 9443;
+pub const METRICS_PORT: u16 = 9090;
+
+const DEFAULT_REPLICAS: u32 = 2;
+const DEFAULT_MAX_TTL: Duration = Duration::from_hours(24);
+const DEFAULT_DRAIN: Duration = Duration::from_hours(1);
+const DEFAULT_PER_USER: u32 = 20;
+
+/// One mistake in a TurnRegion.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidateError {
+    #[error(
+        "metadata.{missing}: the object has none; this is a mistake of the API server or of the operator, not yours"
+    )]
+    Incomplete { missing: &'static str },
+    #[error("spec.{path}: {source}")]
+    Duration { path: &'static str, source: NotADuration },
+    #[error(
+        "spec.relay: {min} to {max} is no range of ports: write 1024 <= minPort <= maxPort <= 65535, such as 49152 and 65535"
+    )]
+    NoPortRange { min: i32, max: i32 },
+    #[error(
+        "spec.relay: {have} ports for spec.quotas.allocationsPerNode {quota}: widen minPort to maxPort to at least {quota} ports, or lower the quota"
+    )]
+    TooFewRelayPorts { have: u32, quota: u32 },
+    #[error("spec.listeners[{name}].port: {port} is the relay's own {what} port: choose another")]
+    PortTaken { name: String, port: u16, what: &'static str },
+    #[error(
+        "spec.listeners[{name}].port: {port} lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478"
+    )]
+    PrivilegedPort { name: String, port: i32 },
+    #[error(
+        "spec.listeners: none is UDP, and the other transports are not served yet: add {{name: udp, protocol: UDP, port: 3478}}"
+    )]
+    NoServedListener,
+    #[error("spec.auth: missing: write {{realm: turn.example.org, secretRef: {{name: turn-auth}}}}")]
+    NoAuth,
+    #[error(
+        "spec.addresses.machines[{machine}]: {text:?} is not an IP address: write one such as 203.0.113.7 or 2001:db8::7"
+    )]
+    NotAnAddress { machine: String, text: String },
+    #[error("spec.addresses.machines[{machine}]: two {family} addresses: write at most one a family")]
+    TwoAddresses { machine: String, family: &'static str },
+    #[error("spec.{path}: {value} is out of range: write {range}")]
+    OutOfRange { path: &'static str, value: i64, range: &'static str },
+}
+
+impl Categorised for ValidateError {
+    fn category(&self) -> Category {
+        match self {
+            Self::Incomplete { .. } => Category::Bug,
+            Self::Duration { .. }
+            | Self::NoPortRange { .. }
+            | Self::TooFewRelayPorts { .. }
+            | Self::PortTaken { .. }
+            | Self::PrivilegedPort { .. }
+            | Self::NoServedListener
+            | Self::NoAuth
+            | Self::NotAnAddress { .. }
+            | Self::TwoAddresses { .. }
+            | Self::OutOfRange { .. } => Category::UserMustAct,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        "InvalidSpec"
+    }
+}
+
+/// Every mistake of one TurnRegion; never empty.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<ValidateError>);
+
+impl std::fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Which object it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub name: String,
+    pub namespace: String,
+    pub uid: String,
+    pub generation: i64,
+}
+
+/// A TurnRegion that can be acted on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Validated {
+    Managed(Box<ManagedRegion>),
+    /// Relays that run elsewhere: listed, not made.
+    External {
+        identity: Identity,
+        not_in_effect: Vec<String>,
+    },
+}
+
+/// A region whose relays we run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ManagedRegion {
+    pub identity: Identity,
+    pub region: String,
+    pub placement: Placement,
+    /// UDP ports, at least one, each 1024 or above.
+    pub udp_ports: Vec<u16>,
+    pub relay: RelayPorts,
+    pub allow_peers: Vec<String>,
+    pub deny_peers: Vec<String>,
+    pub addresses: AddressesFrom,
+    pub realm: String,
+    pub secret: SecretKeys,
+    pub max_ttl: Duration,
+    pub quotas: NodeQuotas,
+    pub replicas: Replicas,
+    pub max_unavailable: u32,
+    /// How long sessions may stay on a node that is exchanged or evicted.
+    pub exchange_drain: Duration,
+    /// How long sessions may stay on a node that is to go.
+    pub retire_drain: Duration,
+    pub template: Template,
+    pub not_in_effect: Vec<String>,
+}
+
+/// Relay ports of one node, both ends included. Never empty, never privileged (RFC 8656 section 7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayPorts {
+    first: u16,
+    last: u16,
+}
+
+impl RelayPorts {
+    pub fn parse(min: i32, max: i32) -> Result<Self, ValidateError> {
+        match (u16::try_from(min), u16::try_from(max)) {
+            (Ok(first @ 1024..), Ok(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(ValidateError::NoPortRange { min, max }),
+        }
+    }
+
+    pub fn first(self) -> u16 {
+        self.first
+    }
+
+    pub fn last(self) -> u16 {
+        self.last
+    }
+
+    pub fn count(self) -> u32 {
+        u32::from(self.last - self.first) + 1
+    }
+}
+
+/// The Secret that credentials are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretKeys {
+    pub name: String,
+    pub current: String,
+    pub previous: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeQuotas {
+    pub per_user: u32,
+    pub per_node: u32,
+}
+
+/// How a relay learns the address that clients see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressesFrom {
+    InternalIp,
+    ExternalIp,
+    Annotation(String),
+    /// By machine name, one address a family at the most.
+    Static(BTreeMap<String, Vec<IpAddr>>),
+}
+
+/// Who decides the number of relays, and what they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// `spec.replicas`: kubectl scale, an HPA or KEDA.
+    External(u32),
+    /// `spec.scaling.min`.
+    Minimum(u32),
+    /// Neither is written.
+    Default(u32),
+}
+
+impl Replicas {
+    pub fn count(self) -> u32 {
+        match self {
+            Self::External(count) | Self::Minimum(count) | Self::Default(count) => count,
+        }
+    }
+
+    /// What `status.scaling.reason` says.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::External(_) => "ExternalScaler",
+            Self::Minimum(_) => "Minimum",
+            Self::Default(_) => "Default",
+        }
+    }
+}
+
+/// Checks the whole object and collects every mistake.
+pub fn validate(region: &TurnRegion) -> Result<Validated, Mistakes> {
+    let mut check = Check::default();
+    let identity = check.identity(region);
+    let spec = &region.spec;
+    let not_in_effect = not_in_effect(spec);
+    if spec.mode == Some(Mode::External) {
+        return check.finish(Validated::External { identity, not_in_effect });
+    }
+    let relay = spec.relay.clone().unwrap_or_default();
+    let ports = check.relay_ports(&relay);
+    let (realm, secret, max_ttl) = check.auth(spec.auth.as_ref());
+    let upgrade = spec.upgrade.clone().unwrap_or_default();
+    let exchange_drain = check.duration("upgrade.drainDeadline", upgrade.drain_deadline.as_ref(), DEFAULT_DRAIN);
+    let scale_down = spec.scaling.as_ref().and_then(|scaling| scaling.scale_down.clone()).unwrap_or_default();
+    let retire_drain =
+        check.duration("scaling.scaleDown.drainDeadline", scale_down.drain_deadline.as_ref(), DEFAULT_DRAIN);
+    let managed = ManagedRegion {
+        identity,
+        region: spec.region.clone(),
+        placement: spec.placement.clone().unwrap_or_default(),
+        udp_ports: check.udp_ports(spec.listeners.as_deref()),
+        relay: ports,
+        allow_peers: relay.allow_peers,
+        deny_peers: relay.deny_peers,
+        addresses: check.addresses(spec.addresses.as_ref()),
+        realm,
+        secret,
+        max_ttl,
+        quotas: check.quotas(spec.quotas.as_ref(), ports),
+        replicas: check.replicas(spec.replicas, spec.scaling.as_ref()),
+        max_unavailable: check.count("upgrade.maxUnavailable", upgrade.max_unavailable, 1, 1..=100, "1 to 100"),
+        exchange_drain,
+        retire_drain,
+        template: spec.template.clone().unwrap_or_default(),
+        not_in_effect,
+    };
+    check.finish(Validated::Managed(Box::new(managed)))
+}
+
+#[derive(Default)]
+struct Check {
+    mistakes: Vec<ValidateError>,
+}
+
+impl Check {
+    fn finish(self, value: Validated) -> Result<Validated, Mistakes> {
+        if self.mistakes.is_empty() { Ok(value) } else { Err(Mistakes(self.mistakes)) }
+    }
+
+    fn identity(&mut self, region: &TurnRegion) -> Identity {
+        let mut part = |value: Option<String>, missing: &'static str| {
+            value.unwrap_or_else(|| {
+                self.mistakes.push(ValidateError::Incomplete { missing });
+                String::new()
+            })
+        };
+        Identity {
+            name: part(region.metadata.name.clone(), "name"),
+            namespace: part(region.namespace(), "namespace"),
+            uid: part(region.uid(), "uid"),
+            generation: region.metadata.generation.unwrap_or_default(),
+        }
+    }
+
+    fn duration(&mut self, path: &'static str, text: Option<&rtcfleet_crds::Duration>, default: Duration) -> Duration {
+        let Some(text) = text else { return default };
+        text.parse().unwrap_or_else(|source| {
+            self.mistakes.push(ValidateError::Duration { path, source });
+            default
+        })
+    }
+
+    fn count(
+        &mut self,
+        path: &'static str,
+        value: Option<i32>,
+        default: u32,
+        allowed: std::ops::RangeInclusive<u32>,
+        range: &'static str,
+    ) -> u32 {
+        let Some(value) = value else { return default };
+        match u32::try_from(value) {
+            Ok(count) if allowed.contains(&count) => count,
+            _ => {
+                self.mistakes.push(ValidateError::OutOfRange { path, value: value.into(), range });
+                default
+            }
+        }
+    }
+
+    fn relay_ports(&mut self, relay: &Relay) -> RelayPorts {
+        let (min, max) = (relay.min_port.unwrap_or(49152), relay.max_port.unwrap_or(65535));
+        RelayPorts::parse(min, max).unwrap_or_else(|mistake| {
+            self.mistakes.push(mistake);
+            RelayPorts { first: 49152, last: 65535 }
+        })
+    }
+
+    fn udp_ports(&mut self, listeners: Option<&[Listener]>) -> Vec<u16> {
+        let Some(listeners) = listeners else { return vec![3478] };
+        let mut ports = Vec::new();
+        for Listener { name, protocol, port } in listeners {
+            if *protocol != Protocol::Udp {
+                continue;
+            }
+            match u16::try_from(*port) {
+                Ok(port @ 1024..) => ports.push(port),
+                _ => self.mistakes.push(ValidateError::PrivilegedPort { name: name.clone(), port: *port }),
+            }
+        }
+        for Listener { name, protocol, port } in listeners {
+            let taken = [(ADMIN_PORT, "admin"), (METRICS_PORT, "metrics")];
+            let taken = taken.iter().find(|(own, _)| *protocol != Protocol::Udp && i32::from(*own) == *port);
+            if let Some(&(port, what)) = taken {
+                self.mistakes.push(ValidateError::PortTaken { name: name.clone(), port, what });
+            }
+        }
+        if !listeners.iter().any(|listener| listener.protocol == Protocol::Udp) {
+            self.mistakes.push(ValidateError::NoServedListener);
+        }
+        ports.sort_unstable();
+        ports
+    }
+
+    fn auth(&mut self, auth: Option<&Auth>) -> (String, SecretKeys, Duration) {
+        let Some(Auth { realm, secret_ref, max_ttl }) = auth else {
+            self.mistakes.push(ValidateError::NoAuth);
+            let nothing = SecretKeys { name: String::new(), current: String::new(), previous: None };
+            return (String::new(), nothing, DEFAULT_MAX_TTL);
+        };
+        let keys = secret_ref.keys.clone().unwrap_or_else(|| vec!["current".into(), "previous".into()]);
+        let mut keys = keys.into_iter();
+        let current = keys.next().unwrap_or_else(|| "current".into());
+        let secret = SecretKeys { name: secret_ref.name.clone(), current, previous: keys.next() };
+        (realm.clone(), secret, self.duration("auth.maxTtl", max_ttl.as_ref(), DEFAULT_MAX_TTL))
+    }
+
+    fn quotas(&mut self, quotas: Option<&Quotas>, ports: RelayPorts) -> NodeQuotas {
+        let quotas = quotas.cloned().unwrap_or_default();
+        let per_user = self.count(
+            "quotas.allocationsPerUser",
+            quotas.allocations_per_user,
+            DEFAULT_PER_USER,
+            1..=100_000,
+            "1 to 100000",
+        );
+        let per_node = self.count(
+            "quotas.allocationsPerNode",
+            quotas.allocations_per_node,
+            ports.count(),
+            1..=1_000_000,
+            "1 to 1000000",
+        );
+        if per_node > ports.count() {
+            self.mistakes.push(ValidateError::TooFewRelayPorts { have: ports.count(), quota: per_node });
+        }
+        NodeQuotas { per_user, per_node }
+    }
+
+    fn replicas(&mut self, replicas: Option<i32>, scaling: Option<&Scaling>) -> Replicas {
+        match (replicas, scaling) {
+            (Some(count), _) => Replicas::External(self.count("replicas", Some(count), 0, 0..=500, "0 to 500")),
+            (None, Some(scaling)) => {
+                Replicas::Minimum(self.count("scaling.min", Some(scaling.min), DEFAULT_REPLICAS, 1..=500, "1 to 500"))
+            }
+            (None, None) => Replicas::Default(DEFAULT_REPLICAS),
+        }
+    }
+
+    fn addresses(&mut self, addresses: Option<&Addresses>) -> AddressesFrom {
+        let Some(addresses) = addresses else { return AddressesFrom::InternalIp };
+        match addresses.from {
+            AddressSource::NodeInternalIp => AddressesFrom::InternalIp,
+            AddressSource::NodeExternalIp => AddressesFrom::ExternalIp,
+            AddressSource::NodeAnnotation => {
+                AddressesFrom::Annotation(addresses.annotation.clone().unwrap_or_default())
+            }
+            AddressSource::Static => {
+                let machines = addresses.machines.iter().flatten();
+                AddressesFrom::Static(
+                    machines
+                        .map(|machine| (machine.name.clone(), self.static_addresses(&machine.name, &machine.addresses)))
+                        .collect(),
+                )
+            }
+        }
+    }
+
+    fn static_addresses(&mut self, machine: &str, texts: &[String]) -> Vec<IpAddr> {
+        let mut found: Vec<IpAddr> = Vec::new();
+        for text in texts {
+            match text.parse::<IpAddr>() {
+                Ok(address) if found.iter().any(|other| other.is_ipv4() == address.is_ipv4()) => {
+                    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+                    self.mistakes.push(ValidateError::TwoAddresses { machine: machine.to_owned(), family });
+                }
+                Ok(address) => found.push(address),
+                Err(_) => {
+                    let (machine, text) = (machine.to_owned(), text.clone());
+                    self.mistakes.push(ValidateError::NotAnAddress { machine, text });
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What is written but does nothing in this release, a line each, for `status.notInEffect`.
+fn not_in_effect(spec: &TurnRegionSpec) -> Vec<String> {
+    let TurnRegionSpec {
+        region: _,
+        mode,
+        endpoints: _,
+        placement: _,
+        failover_group,
+        listeners,
+        tls,
+        relay: _,
+        addresses: _,
+        auth: _,
+        quotas,
+        capacity,
+        replicas: _,
+        scaling,
+        upgrade: _,
+        template: _,
+        cost,
+    } = spec;
+    let mut lines = Vec::new();
+    let mut say = |condition: bool, line: String| {
+        if condition {
+            lines.push(line);
+        }
+    };
+    let external = *mode == Some(Mode::External);
+    say(external, "spec.mode External: the endpoints are neither probed nor published yet".into());
+    match listeners {
+        None => say(!external, "spec.listeners (default): TCP 3478 and TLS 443 are not served yet, UDP 3478 is".into()),
+        Some(listeners) => {
+            for Listener { name, protocol, port } in listeners.iter().filter(|one| one.protocol != Protocol::Udp) {
+                say(true, format!("spec.listeners[{name}]: {} {port} is not served yet", protocol.text()));
+            }
+        }
+    }
+    say(tls.is_some(), "spec.tls: TLS is not served yet".into());
+    say(failover_group.is_some(), "spec.failoverGroup: regions do not take each other's load yet".into());
+    say(capacity.is_some(), "spec.capacity: load does not change the number of relays yet".into());
+    if let Some(Scaling { min: _, max, target, headroom, scale_down }) = scaling {
+        let automatic = max.is_some() || target.is_some() || headroom.is_some();
+        let stabilization = scale_down.as_ref().is_some_and(|down| down.stabilization.is_some());
+        say(
+            automatic || stabilization,
+            "spec.scaling: load does not change the number of relays yet; there are min of them".into(),
+        );
+    }
+    let bandwidth = quotas.as_ref().is_some_and(|quotas| quotas.bandwidth_per_allocation.is_some());
+    say(bandwidth, "spec.quotas.bandwidthPerAllocation: bandwidth is not limited yet".into());
+    say(cost.is_some(), "spec.cost: costs are not added up yet".into());
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turnregion::test_support::{region, region_with};
+
+    fn managed(region: &TurnRegion) -> ManagedRegion {
+        match validate(region).expect("a valid region") {
+            Validated::Managed(managed) => *managed,
+            Validated::External { .. } => panic!("managed"),
+        }
+    }
+
+    fn refused(spec: &str) -> String {
+        validate(&region_with(spec)).expect_err(spec).to_string()
+    }
+
+    #[test]
+    fn a_short_region_gets_the_documented_defaults() {
+        let region = managed(&region());
+        assert_eq!(region.udp_ports, [3478]);
+        assert_eq!((region.relay.first(), region.relay.last(), region.relay.count()), (49152, 65535, 16384));
+        assert_eq!(region.replicas, Replicas::Default(2));
+        assert_eq!(region.quotas, NodeQuotas { per_user: 20, per_node: 16384 });
+        assert_eq!((region.max_unavailable, region.exchange_drain), (1, Duration::from_secs(3600)));
+        assert_eq!(region.secret.previous.as_deref(), Some("previous"));
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_place_and_what_to_write() {
+        for (case, spec, expected) in [
+            (
+                "fewer ports than allocations",
+                "{relay: {minPort: 50000, maxPort: 50009}, quotas: {allocationsPerNode: 20}}",
+                "spec.relay: 10 ports for spec.quotas.allocationsPerNode 20: widen minPort to maxPort to at least 20 ports, or lower the quota",
+            ),
+            (
+                "a privileged port",
+                "{listeners: [{name: dns, protocol: UDP, port: 53}]}",
+                "spec.listeners[dns].port: 53 lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478",
+            ),
+            (
+                "no UDP listener",
+                "{listeners: [{name: tcp, protocol: TCP, port: 3478}]}",
+                "spec.listeners: none is UDP, and the other transports are not served yet: add {name: udp, protocol: UDP, port: 3478}",
+            ),
+            (
+                "the admin port",
+                "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name: odd, protocol: TCP, port: 9443}]}",
+                "spec.listeners[odd].port: 9443 is the relay's own admin port: choose another",
+            ),
+            (
+                "two addresses of a family",
+                "{addresses: {from: Static, machines: [{name: a, addresses: [192.0.2.1, 192.0.2.2]}]}}",
+                "spec.addresses.machines[a]: two IPv4 addresses: write at most one a family",
+            ),
+            (
+                "a text for an address",
+                "{addresses: {from: Static, machines: [{name: a, addresses: [here]}]}}",
+                "spec.addresses.machines[a]: \"here\" is not an IP address: write one such as 203.0.113.7 or 2001:db8::7",
+            ),
+            (
+                "a duration that slipped through an older schema",
+                "{upgrade: {drainDeadline: soon}}",
+                "spec.upgrade.drainDeadline: \"soon\" is not a duration: write hours, minutes and seconds, such as 45s, 10m or 1h30m",
+            ),
+            (
+                "a range that slipped through an older schema",
+                "{relay: {minPort: 80, maxPort: 90}}",
+                "spec.relay: 80 to 90 is no range of ports: write 1024 <= minPort <= maxPort <= 65535, such as 49152 and 65535",
+            ),
+            (
+                "no credentials",
+                "{auth: null}",
+                "spec.auth: missing: write {realm: turn.example.org, secretRef: {name: turn-auth}}",
+            ),
+        ] {
+            assert_eq!(refused(spec), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn several_mistakes_are_told_together() {
+        let message = refused("{replicas: -1, upgrade: {drainDeadline: soon}}");
+        assert!(message.contains("spec.replicas: -1 is out of range: write 0 to 500"), "{message}");
+        assert!(message.contains("spec.upgrade.drainDeadline"), "{message}");
+    }
+
+    #[test]
+    fn what_does_nothing_yet_is_listed_and_what_works_is_not() {
+        let spec = "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name: tls, protocol: TLS, port: 443}], \
+                    tls: {secretName: t}, failoverGroup: india, cost: {perGiB: '7.30', currency: INR}, \
+                    scaling: {min: 2, max: 20}, quotas: {allocationsPerUser: 5}}";
+        let lines = managed(&region_with(spec)).not_in_effect;
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert!(lines[0].contains("listeners[tls]: TLS 443"));
+        let plain = "{listeners: [{name: udp, protocol: UDP, port: 3478}], scaling: {min: 3}}";
+        assert!(managed(&region_with(plain)).not_in_effect.is_empty());
+    }
+
+    #[test]
+    fn an_external_region_is_listed_and_says_what_it_does_not_do_yet() {
+        let spec = "{mode: External, endpoints: [{host: turn.example.org, protocol: UDP, port: 3478}], auth: null}";
+        let Ok(Validated::External { not_in_effect, .. }) = validate(&region_with(spec)) else { panic!("external") };
+        assert_eq!(not_in_effect, ["spec.mode External: the endpoints are neither probed nor published yet"]);
+    }
+}
