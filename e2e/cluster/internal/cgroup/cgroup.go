@@ -37,6 +37,9 @@ type Mounts struct {
 	// membership is the one hierarchy asked for members: a process of ours is in all of them.
 	membership string
 	cpuset     string
+	// hybrid is the v2 mount beside v1 ones: runc makes groups there, too, though nothing is set
+	// in them.
+	hybrid string
 }
 
 // Detect reads /proc/self/mountinfo.
@@ -74,7 +77,7 @@ func parseMounts(mountinfo string) (Mounts, error) {
 		}
 	}
 	if len(v1) > 0 && v1["memory"] != "" {
-		mounts := Mounts{membership: v1["pids"], cpuset: v1["cpuset"]}
+		mounts := Mounts{membership: v1["pids"], cpuset: v1["cpuset"], hybrid: v2}
 		for _, controller := range neededV1 {
 			if v1[controller] == "" {
 				return Mounts{}, fmt.Errorf("cgroup v1 has no %s controller mounted: mount it below /sys/fs/cgroup/%s, or boot with cgroup v2", controller, controller)
@@ -228,7 +231,11 @@ func (m Mounts) Kill(node string, limit time.Duration) error {
 
 // Remove removes all groups of the cluster, deepest first. They must be empty.
 func (m Mounts) Remove() error {
-	for _, path := range m.paths {
+	paths := m.paths
+	if m.hybrid != "" {
+		paths = append([]string{m.hybrid}, paths...)
+	}
+	for _, path := range paths {
 		if err := removeTree(filepath.Join(path, Root)); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func TestTheHybridLayoutUsesEachV1MountOnceAndNotTheEmptyV2One(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Mounts{membership: "/sys/fs/cgroup/pids", cpuset: "/sys/fs/cgroup/cpuset"}
+	want := Mounts{membership: "/sys/fs/cgroup/pids", cpuset: "/sys/fs/cgroup/cpuset", hybrid: "/sys/fs/cgroup/unified"}
 	for _, name := range []string{"cpu,cpuacct", "cpuset", "devices", "freezer", "memory", "pids", "systemd"} {
 		want.paths = append(want.paths, "/sys/fs/cgroup/"+name)
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,18 +22,23 @@ const (
 	containerLinks = "/var/log/containers"
 	devicePlugins  = "/var/lib/kubelet/device-plugins"
 	shimSockets    = "/run/containerd/s"
+	runcState      = "/run/containerd/runc/k8s.io"
 )
+
+// The loopback plugin's result of a pod stands beside that of its network.
+const loopbackResult = "cni-loopback-%s-lo"
 
 // Folders that are removed when nothing else is in them.
 var sharedFolders = []string{
 	cniResults, "/var/lib/cni",
 	containerLinks,
 	"/var/lib/kubelet",
-	shimSockets, "/run/containerd",
+	shimSockets, runcState, "/run/containerd/runc", "/run/containerd",
 }
 
 // traces are what the cluster left outside of its state folder.
 type traces struct {
+	// files and folders that are removed with all that is in them.
 	files    []string
 	podNetns []string
 }
@@ -41,7 +47,7 @@ type traces struct {
 func findTraces(state config.State) (traces, error) {
 	var found traces
 	var failed []error
-	for _, find := range []func(config.State, *traces) error{findCNIResults, findContainerLinks, findShimSockets} {
+	for _, find := range []func(config.State, *traces) error{findCNIResults, findContainerLinks, findTasks} {
 		if err := find(state, &found); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = append(failed, err)
 		}
@@ -66,11 +72,22 @@ func findCNIResults(_ config.State, found *traces) error {
 			return err
 		}
 		var result struct {
-			Netns string `json:"netns"`
+			ContainerID string `json:"containerId"`
+			Result      struct {
+				Interfaces []struct {
+					Sandbox string `json:"sandbox"`
+				} `json:"interfaces"`
+			} `json:"result"`
 		}
-		if err := json.Unmarshal(content, &result); err == nil && result.Netns != "" {
-			found.podNetns = append(found.podNetns, filepath.Base(result.Netns))
+		if err := json.Unmarshal(content, &result); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
 		}
+		for _, link := range result.Result.Interfaces {
+			if link.Sandbox != "" {
+				found.podNetns = append(found.podNetns, filepath.Base(link.Sandbox))
+			}
+		}
+		found.files = append(found.files, filepath.Join(cniResults, fmt.Sprintf(loopbackResult, result.ContainerID)))
 	}
 	return nil
 }
@@ -90,16 +107,17 @@ func findContainerLinks(state config.State, found *traces) error {
 	return nil
 }
 
-// findShimSockets reads where the shims of our containers listen.
-func findShimSockets(state config.State, found *traces) error {
-	files, err := filepath.Glob(filepath.Join(state.Root(), "nodes/*/containerd-state/io.containerd.runtime.v2.task/*/*/address"))
+// findTasks reads where the shims of our containers listen, and what runc keeps of each.
+func findTasks(state config.State, found *traces) error {
+	folders, err := filepath.Glob(filepath.Join(state.Root(), "nodes/*/containerd-state/io.containerd.runtime.v2.task/k8s.io/*"))
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
+	for _, folder := range folders {
+		found.files = append(found.files, filepath.Join(runcState, filepath.Base(folder)))
+		content, err := os.ReadFile(filepath.Join(folder, "address"))
 		if err != nil {
-			continue // its container ended meanwhile
+			continue // a container of a pod has no shim of its own
 		}
 		if socket := strings.TrimPrefix(strings.TrimSpace(string(content)), "unix://"); strings.HasPrefix(socket, shimSockets+"/") {
 			found.files = append(found.files, socket)
@@ -111,7 +129,7 @@ func findShimSockets(state config.State, found *traces) error {
 func (t traces) remove() error {
 	var failed []error
 	for _, file := range t.files {
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(file); err != nil {
 			failed = append(failed, err)
 		}
 	}

@@ -186,6 +186,7 @@ func Specs(state config.State, program string, made Credentials) []process.Spec 
 			"--service-account-private-key-file=" + made.signing,
 			"--use-service-account-credentials=true",
 			"--leader-elect=false",
+			"--flex-volume-plugin-dir=" + filepath.Join(state.Root(), "volume-plugins"),
 			"--node-monitor-period=" + nodeMonitorPeriod.String(),
 			"--node-monitor-grace-period=" + nodeMonitorGrace.String(),
 			"--profiling=false",

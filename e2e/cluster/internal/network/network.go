@@ -122,7 +122,25 @@ func Down(ctx context.Context, nodes topology.Topology) error {
 	if err != nil {
 		return err
 	}
-	return host.RunAll(ctx, removal(nodes, seen))
+	if err := host.RunAll(ctx, removal(nodes, seen)); err != nil {
+		return err
+	}
+	return removeNetnsFolder()
+}
+
+// removeNetnsFolder takes away the folder that `ip netns` mounts on itself, once it is empty.
+func removeNetnsFolder() error {
+	entries, err := os.ReadDir(netnsFolder)
+	if errors.Is(err, fs.ErrNotExist) || len(entries) > 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Unmount(netnsFolder, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: not mounted
+		return fmt.Errorf("umount %s: %w", netnsFolder, err)
+	}
+	return os.Remove(netnsFolder)
 }
 
 func removal(nodes topology.Topology, seen observed) []host.Command {
