@@ -1,0 +1,9 @@
+#!/bin/sh
+# The scenarios. The cluster is up and the operator installed. Usage: e2e.sh [PART-OF-A-NAME]
+set -eu
+. "$(dirname "$0")/lib.sh"
+cd "$repository"
+"$repository/e2e/setup/python.sh"
+step "scenarios on the cluster (about 10 minutes)"
+use_cluster_tools
+cargo test --locked -p e2e -- --test-threads=1 "$@"
