@@ -78,7 +78,7 @@ pub async fn kubectl(arguments: &[&str], input: &str) -> Result<Finished> {
     let program = if program.exists() { program } else { "kubectl".into() };
     let mut all = vec!["--kubeconfig", kubeconfig];
     all.extend(arguments);
-    feed(program, &all, input, Duration::from_secs(120)).await
+    feed(program, &all, input, Duration::from_secs(90)).await
 }
 
 fn shown<A: AsRef<OsStr>>(program: &OsStr, arguments: &[A]) -> String {

@@ -1,0 +1,121 @@
+//! The operator's pods: restricted, apart from each other, and never all away at once.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::render::{objects, of_kind, only};
+
+#[tokio::test]
+async fn every_pod_of_the_chart_satisfies_pod_security_level_restricted() -> Result<()> {
+    let objects = objects(&[]).await?;
+    let deployment = only(&objects, "Deployment")?;
+    let test = only(&objects, "Pod")?;
+    for (name, pod) in [("operator", &deployment["spec"]["template"]["spec"]), ("helm test", &test["spec"])] {
+        restricted(pod).with_context(|| name)?;
+    }
+    Ok(())
+}
+
+/// The controls of the level, and what we want besides: a read-only file system, a fixed user and a memory limit.
+fn restricted(pod: &Value) -> Result<()> {
+    let security = &pod["securityContext"];
+    ensure!(security["runAsNonRoot"] == true && security["runAsUser"] == 65532, "{security}");
+    ensure!(security["seccompProfile"]["type"] == "RuntimeDefault", "{security}");
+    for shared in ["hostNetwork", "hostPID", "hostIPC", "volumes"] {
+        ensure!(pod[shared].is_null(), "{shared}");
+    }
+    let containers = pod["containers"].as_array().context("containers")?;
+    ensure!(!containers.is_empty() && pod["initContainers"].is_null());
+    for container in containers {
+        let security = &container["securityContext"];
+        ensure!(
+            security["allowPrivilegeEscalation"] == false && security["readOnlyRootFilesystem"] == true,
+            "{security}"
+        );
+        ensure!(security["capabilities"] == json!({"drop": ["ALL"]}), "{security}");
+        ensure!(container["resources"]["limits"]["memory"].is_string(), "{container}");
+        let ports = container["ports"].as_array().into_iter().flatten();
+        ensure!(ports.into_iter().all(|port| port["hostPort"].is_null()), "{container}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_operators_stand_apart_where_that_can_be_had() -> Result<()> {
+    let objects = objects(&[]).await?;
+    let deployment = &only(&objects, "Deployment")?["spec"];
+    ensure!(deployment["replicas"] == 2);
+    let pod = &deployment["template"]["spec"];
+    let labels = &deployment["template"]["metadata"]["labels"];
+    let spread = pod["topologySpreadConstraints"].as_array().context("topologySpreadConstraints")?;
+    for one in spread {
+        ensure!(one["whenUnsatisfiable"] == "ScheduleAnyway", "{one}: one machine would hold no second operator");
+        selects(&one["labelSelector"]["matchLabels"], labels)?;
+    }
+    ensure!(spread.iter().any(|one| one["topologyKey"] == "kubernetes.io/hostname"));
+    let apart = &pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0];
+    selects(&apart["podAffinityTerm"]["labelSelector"]["matchLabels"], labels)
+}
+
+#[tokio::test]
+async fn a_running_standby_is_there_while_operators_are_exchanged_or_evicted() -> Result<()> {
+    let objects = objects(&[]).await?;
+    let deployment = &only(&objects, "Deployment")?["spec"];
+    ensure!(deployment["strategy"]["rollingUpdate"] == json!({"maxSurge": 1, "maxUnavailable": 0}));
+    let budget = &only(&objects, "PodDisruptionBudget")?["spec"];
+    ensure!(budget["maxUnavailable"] == 1, "{budget}");
+    for selector in [&budget["selector"]["matchLabels"], &deployment["selector"]["matchLabels"]] {
+        selects(selector, &deployment["template"]["metadata"]["labels"])?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn services_and_monitors_select_the_operator_and_no_test_pod() -> Result<()> {
+    let objects = objects(&["serviceMonitor.enabled=true", "networkPolicy.enabled=true"]).await?;
+    let labels = &only(&objects, "Deployment")?["spec"]["template"]["metadata"]["labels"];
+    let service = only(&objects, "Service")?;
+    selects(&service["spec"]["selector"], labels)?;
+    ensure!(service["spec"]["clusterIP"] == "None");
+    let monitored = &only(&objects, "ServiceMonitor")?["spec"]["selector"]["matchLabels"];
+    selects(monitored, &service["metadata"]["labels"])?;
+    selects(&only(&objects, "NetworkPolicy")?["spec"]["podSelector"]["matchLabels"], labels)?;
+    ensure!(selects(&service["spec"]["selector"], &only(&objects, "Pod")?["metadata"]["labels"]).is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_operator_learns_who_and_where_it_is_and_which_image_nodes_run() -> Result<()> {
+    let objects =
+        objects(&["mediaNode.image.repository=registry.example.org/node", "mediaNode.image.tag=1.2.3"]).await?;
+    let container = &only(&objects, "Deployment")?["spec"]["template"]["spec"]["containers"][0];
+    let env = container["env"].as_array().context("env")?;
+    let value = |name: &str| env.iter().find(|one| one["name"] == name).context(name.to_owned());
+    for (name, field) in
+        [("POD_NAME", "metadata.name"), ("POD_NAMESPACE", "metadata.namespace"), ("POD_IP", "status.podIP")]
+    {
+        ensure!(value(name)?["valueFrom"]["fieldRef"]["fieldPath"] == field, "{name}");
+    }
+    ensure!(value("MEDIA_NODE_IMAGE")?["value"] == "registry.example.org/node:1.2.3");
+    for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+        ensure!(container[probe]["httpGet"] == json!({"path": path, "port": "http"}), "{}", container[probe]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn everything_in_a_namespace_is_in_the_releases() -> Result<()> {
+    let objects = objects(&["serviceMonitor.enabled=true", "networkPolicy.enabled=true"]).await?;
+    let cluster_wide = ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
+    for object in objects.iter().filter(|object| !cluster_wide.iter().any(|kind| object["kind"] == *kind)) {
+        ensure!(object["metadata"]["namespace"] == "rtc-fleet-system", "{object}");
+    }
+    ensure!(!of_kind(&objects, "NetworkPolicy").is_empty());
+    Ok(())
+}
+
+fn selects(selector: &Value, labels: &Value) -> Result<()> {
+    let wanted = selector.as_object().filter(|wanted| !wanted.is_empty()).context("a selector of everything")?;
+    ensure!(wanted.iter().all(|(name, value)| labels[name] == *value), "{selector} does not select {labels}");
+    Ok(())
+}
