@@ -178,3 +178,76 @@ pub async fn serve(listener: TcpListener, router: Router) {
     // axum retries a failed accept by itself; it only returns when told to shut down, which nobody does.
     let _ = axum::serve(listener, router).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decisions::{Decision, ObjectRef};
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::Service as _;
+
+    async fn get(mut router: Router, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router.call(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_ready_when_the_api_server_answered_and_the_kinds_are_there_leader_or_not() {
+        let health = Health::default();
+        let router = || public(health.clone(), Metrics::new());
+        assert_eq!(get(router(), "/readyz").await, (503, "the API server was not reached yet\n".into()));
+        health.reached_api();
+        assert_eq!(get(router(), "/readyz").await.0, 503);
+        health.established_crds();
+        assert_eq!(get(router(), "/readyz").await, (200, "ok\n".into()));
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_fell_silent_is_named_and_one_that_ended_is_not_expected() {
+        let health = Health::default();
+        let router = || public(health.clone(), Metrics::new());
+        assert_eq!(get(router(), "/healthz").await.0, 200, "nothing outside the process counts");
+        let stuck = health.expect_beats("election", Duration::ZERO);
+        let alive = health.expect_beats("resync", Duration::from_mins(1));
+        alive.beat();
+        let (status, body) = get(router(), "/healthz").await;
+        assert_eq!((status, body.as_str()), (503, "no sign of life from: election\n"));
+        drop(stuck);
+        assert_eq!(get(router(), "/healthz").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn decisions_are_answered_apart_from_what_everybody_may_read() {
+        let metrics = Metrics::new();
+        let decisions = Decisions::new(metrics.clone());
+        decisions.record(Decision {
+            kind: "scale",
+            reason: "LoadAboveTarget",
+            object: ObjectRef::new("TurnRegion", "media", "centralindia"),
+            slot: None,
+            message: "from 2 to 3".into(),
+            inputs: serde_json::json!({"sessions": 301}),
+            at: "2026-01-01T12:00:00Z".parse().unwrap(),
+        });
+        let path = "/decisions/turnregion/media/centralindia";
+        let (status, body) = get(private(decisions, Leadership::default()), path).await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["leader"]), (200, &serde_json::json!(false)));
+        assert_eq!(body["decisions"][0]["inputs"]["sessions"], 301);
+        assert_eq!(get(public(Health::default(), metrics.clone()), path).await.0, 404);
+        assert!(get(public(Health::default(), metrics), "/metrics").await.1.ends_with("# EOF\n"));
+    }
+
+    #[tokio::test]
+    async fn decisions_are_served_on_loopback_only() {
+        let open = "0.0.0.0:0".parse().unwrap();
+        let error = bind_loopback("--decisions-address", open).await.unwrap_err();
+        assert!(error.to_string().starts_with("--decisions-address: 0.0.0.0:0 is reachable from outside"), "{error}");
+        assert!(bind_loopback("--decisions-address", "127.0.0.1:0".parse().unwrap()).await.is_ok());
+    }
+}

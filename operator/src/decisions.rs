@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -100,26 +100,38 @@ impl Decisions {
     /// Keeps a decision. A new one is also logged and counted; one that was made before is only counted as repeated,
     /// with the latest inputs. True if it was new: then it deserves an Event.
     pub fn record(&self, decision: Decision) -> bool {
-        let is_new = self.remember(decision.clone());
-        if is_new {
-            let Decision { kind, reason, object, slot, message, inputs, at: _ } = &decision;
-            tracing::info!(
-                decision = kind,
-                reason,
-                kind = object.kind,
-                namespace = object.namespace,
-                name = object.name,
-                slot,
-                %inputs,
-                "{message}"
-            );
-            self.metrics.decided(kind, reason);
+        if self.count_repeated(&decision) {
+            return false;
         }
-        is_new
+        let Decision { kind, reason, object, slot, message, inputs, at: _ } = &decision;
+        tracing::info!(
+            decision = kind,
+            reason,
+            kind = object.kind,
+            namespace = object.namespace,
+            name = object.name,
+            slot,
+            %inputs,
+            "{message}"
+        );
+        self.metrics.decided(kind, reason);
+        self.remember(decision);
+        true
     }
 
-    fn remember(&self, decision: Decision) -> bool {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    fn count_repeated(&self, decision: &Decision) -> bool {
+        let mut kept = self.lock();
+        let ring = kept.get_mut(&decision.object);
+        let same = ring.and_then(|ring| ring.iter_mut().rev().find(|kept| kept.is_repeated_by(decision)));
+        let Some(same) = same else { return false };
+        same.times += 1;
+        same.last = decision.at;
+        same.decision.inputs = decision.inputs.clone();
+        true
+    }
+
+    fn remember(&self, decision: Decision) {
+        let mut kept = self.lock();
         if !kept.contains_key(&decision.object)
             && kept.len() >= KEPT_OBJECTS
             && let Some(stalest) = stalest(&kept)
@@ -127,23 +139,16 @@ impl Decisions {
             kept.remove(&stalest);
         }
         let ring = kept.entry(decision.object.clone()).or_default();
-        if let Some(same) = ring.iter_mut().rev().find(|kept| kept.is_repeated_by(&decision)) {
-            same.times += 1;
-            same.last = decision.at;
-            same.decision.inputs = decision.inputs;
-            return false;
-        }
         if ring.len() == KEPT_PER_OBJECT {
             ring.pop_front();
         }
         ring.push_back(Remembered { last: decision.at, times: 1, decision });
-        true
     }
 
     /// The decisions about one object, oldest first. The kind may be written in any case (`turnregion`).
     pub fn about(&self, kind: &str, namespace: &str, name: &str) -> Vec<Remembered> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter()
+        self.lock()
+            .iter()
             .find(|(object, _)| {
                 object.kind.eq_ignore_ascii_case(kind) && object.namespace == namespace && object.name == name
             })
@@ -153,7 +158,11 @@ impl Decisions {
 
     /// Drops what is kept about an object that is gone.
     pub fn forget(&self, object: &ObjectRef) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+        self.lock().remove(object);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectRef, VecDeque<Remembered>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -230,7 +239,7 @@ mod tests {
     fn the_object_decided_about_longest_ago_makes_room_for_a_new_one() {
         let decisions = decisions();
         for n in 0..KEPT_OBJECTS {
-            decisions.record(decision(&format!("r{n}"), "x", if n == 7 { 0 } else { 1 }));
+            decisions.record(decision(&format!("r{n}"), "x", i64::from(n != 7)));
         }
         decisions.record(decision("one-more", "x", 2));
         assert!(decisions.about("TurnRegion", "media", "r7").is_empty());

@@ -196,3 +196,6 @@ where
     }
     serde_json::from_slice(&body).map_err(AskError::Unreadable)
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ enum End {
 pub async fn run(args: Run) -> ExitCode {
     logging::init(args.log_format);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, pod = args.pod_name, "starting");
-    match lead(args).await {
+    match Box::pin(lead(args)).await {
         Ok(End::Stopped) => {
             tracing::info!("stopped");
             ExitCode::SUCCESS

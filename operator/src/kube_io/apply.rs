@@ -116,7 +116,8 @@ pub(super) fn identify<K: Resource<DynamicType = ()>>(
 fn with_hash(mut desired: Value) -> Value {
     // serde_json sorts the keys of objects, so equal content has one spelling.
     let digest = Sha256::digest(desired.to_string());
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = format!("{digest:x}");
+    hex.truncate(32);
     if let Some(metadata) = desired.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         annotations[HASH] = Value::String(hex);

@@ -16,7 +16,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{MANAGER, call};
+use super::{IoError, MANAGER, call};
 use crate::{clock::Clock, decisions::ObjectRef, error::with_causes, metrics::Metrics};
 
 /// Events that are counted up instead of written anew: as many, and for as long. Bounded for the process's memory.
@@ -65,27 +65,15 @@ impl Recorder {
 
     /// Publishes `note` about `object`. A failure is logged and counted.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
-        let about = object.object_ref(&());
+        // Without the version: the same thing about the next version of the object is the same thing.
+        let about = ObjectReference { resource_version: None, ..object.object_ref(&()) };
         let reference = ObjectRef::of(object);
         let events = Api::<Event>::namespaced(self.client.clone(), about.namespace.as_deref().unwrap_or("default"));
         let now = self.clock.now();
-        let written = match self.repeated(&about, &note, now) {
-            Some((event, count)) => {
-                let series = EventSeries { count, last_observed_time: MicroTime(now) };
-                let patch = Patch::Merge(json!({"series": series}));
-                let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-                call("publish an Event about", reference, events.patch(&event, &params, &patch)).await.map(drop)
-            }
-            None => {
-                let event = self.event(&about, &note, now);
-                let name = event.metadata.name.clone().unwrap_or_default();
-                let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-                let created = call("publish an Event about", reference, events.create(&params, &event)).await;
-                if created.is_ok() {
-                    self.remember(Published { about, note, event: name, count: 1, last: now });
-                }
-                created.map(drop)
-            }
+        let written = if let Some((event, count)) = self.repeated(&about, &note, now) {
+            self.count_up(reference, &events, &event, EventSeries { count, last_observed_time: MicroTime(now) }).await
+        } else {
+            self.create(reference, &events, about, note, now).await
         };
         if let Err(error) = written {
             self.metrics.event_failed();
@@ -93,17 +81,51 @@ impl Recorder {
         }
     }
 
+    async fn count_up(
+        &self,
+        about: ObjectRef,
+        events: &Api<Event>,
+        name: &str,
+        series: EventSeries,
+    ) -> Result<(), IoError> {
+        let patch = Patch::Merge(json!({"series": series}));
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let counted = call("publish an Event about", about, events.patch(name, &params, &patch)).await;
+        if counted.is_err() {
+            // Perhaps it has expired: the next one is a new Event.
+            self.forget(name);
+        }
+        counted.map(drop)
+    }
+
+    async fn create(
+        &self,
+        object: ObjectRef,
+        events: &Api<Event>,
+        about: ObjectReference,
+        note: Note,
+        now: Timestamp,
+    ) -> Result<(), IoError> {
+        let event = self.event(&about, &note, now);
+        let name = event.metadata.name.clone().unwrap_or_default();
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        call("publish an Event about", object, events.create(&params, &event)).await?;
+        self.remember(Published { about, note, event: name, count: 1, last: now });
+        Ok(())
+    }
+
     /// The Event that said the same a short while ago, and how often it is said now.
     fn repeated(&self, about: &ObjectReference, note: &Note, now: Timestamp) -> Option<(String, i32)> {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         published.retain(|event| now.duration_since(event.last) <= SERIES_FOR);
-        let same = published.iter_mut().find(|event| event.about.uid == about.uid && event.note == *note)?;
-        if same.about.name != about.name || same.about.namespace != about.namespace {
-            return None;
-        }
+        let same = published.iter_mut().find(|event| event.about == *about && event.note == *note)?;
         same.count = same.count.saturating_add(1);
         same.last = now;
         Some((same.event.clone(), same.count))
+    }
+
+    fn forget(&self, event: &str) {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).retain(|published| published.event != event);
     }
 
     fn remember(&self, event: Published) {
@@ -124,9 +146,7 @@ impl Recorder {
             },
             action: Some(note.action.into()),
             reason: Some(note.reason.into()),
-            note: Some(note.message.chars().take(LONGEST_NOTE / 4).collect())
-                .filter(|_| note.message.len() > LONGEST_NOTE)
-                .or_else(|| Some(note.message.clone())),
+            note: Some(shortened(&note.message)),
             type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
             event_time: Some(MicroTime(now)),
             regarding: Some(about.clone()),
@@ -134,5 +154,82 @@ impl Recorder {
             reporting_instance: Some(self.instance.to_string()),
             ..Event::default()
         }
+    }
+}
+
+fn shortened(message: &str) -> String {
+    if message.len() <= LONGEST_NOTE {
+        return message.to_owned();
+    }
+    let ends = message.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST_NOTE - '…'.len_utf8());
+    format!("{}…", &message[..ends.last().unwrap_or(0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::kube_io::testing::{Scenario, Seen, answer, refusal};
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Timestamp {
+            "2026-01-01T12:00:00Z".parse().unwrap()
+        }
+    }
+
+    fn recorder(server: impl FnMut(Seen) -> Response<Body> + Send + 'static) -> (Recorder, Metrics, Scenario) {
+        let (client, scenario) = Scenario::start(server);
+        let metrics = Metrics::new();
+        (Recorder::new(client, "operator-x", Arc::new(Noon), metrics.clone()), metrics, scenario)
+    }
+
+    fn object() -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": "a", "namespace": "media", "uid": "u-1"}})).unwrap()
+    }
+
+    fn note(message: &str) -> Note {
+        Note { warning: false, reason: "ScaledUp", action: "Scale", message: message.into() }
+    }
+
+    #[tokio::test]
+    async fn the_same_note_again_is_counted_up_and_another_text_is_another_event() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let (recorder, _, scenario) = recorder(move |request| {
+            let body: serde_json::Value = request.json();
+            log.lock().unwrap().push((request.method, body["note"].clone(), body["series"]["count"].clone()));
+            answer(&Event::default())
+        });
+        recorder.publish(&object(), note("from 2 to 3")).await;
+        recorder.publish(&object(), note("from 2 to 3")).await;
+        recorder.publish(&object(), note("from 3 to 4")).await;
+        let expected = [
+            ("POST".to_owned(), json!("from 2 to 3"), json!(null)),
+            ("PATCH".to_owned(), json!(null), json!(2)),
+            ("POST".to_owned(), json!("from 3 to 4"), json!(null)),
+        ];
+        assert_eq!(*seen.lock().unwrap(), expected);
+        scenario.expect_requests(3).await;
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_published_is_counted_and_stops_nothing() {
+        let (recorder, metrics, scenario) = recorder(|_| refusal(403, "Forbidden"));
+        recorder.publish(&object(), note("from 2 to 3")).await;
+        recorder.publish(&object(), note("from 2 to 3")).await;
+        assert!(metrics.encode().contains("rtcfleet_operator_event_failures_total 2"));
+        scenario.expect_requests(2).await;
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_two_characters_at_the_api_servers_limit() {
+        let long = shortened(&"ü".repeat(1000));
+        assert!(long.len() <= LONGEST_NOTE && long.len() > LONGEST_NOTE - 4 && long.ends_with("ü…"), "{}", long.len());
+        assert_eq!(shortened("short"), "short");
     }
 }

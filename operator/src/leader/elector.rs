@@ -137,3 +137,132 @@ fn answer(result: Result<Option<super::Record>, LeaseError>) -> Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::{
+        admin::Health,
+        leader::{Record, Timing},
+    };
+
+    /// A Lease in memory, and an API server that can be away.
+    #[derive(Clone, Default)]
+    struct FakeLease {
+        stored: Arc<Mutex<Option<Record>>>,
+        away: Arc<AtomicBool>,
+    }
+
+    impl FakeLease {
+        fn up(&self) -> Result<(), LeaseError> {
+            if self.away.load(Ordering::SeqCst) { Err(LeaseError::NoAnswer) } else { Ok(()) }
+        }
+
+        fn holder(&self) -> Option<String> {
+            self.stored.lock().unwrap().as_ref().map(|record| record.holder.clone())
+        }
+
+        fn store(&self, record: &Record, expected: Option<&str>) -> Result<Record, LeaseError> {
+            self.up()?;
+            let mut stored = self.stored.lock().unwrap();
+            if stored.as_ref().map(|record| record.version.as_str()) != expected {
+                return Err(LeaseError::Conflict);
+            }
+            let version = expected.map_or(0, |version| version.parse::<u64>().unwrap()) + 1;
+            let record = Record { version: version.to_string(), ..record.clone() };
+            *stored = Some(record.clone());
+            Ok(record)
+        }
+    }
+
+    impl LeaseApi for FakeLease {
+        async fn read(&self) -> Result<Option<Record>, LeaseError> {
+            self.up()?;
+            Ok(self.stored.lock().unwrap().clone())
+        }
+
+        async fn create(&self, record: &Record) -> Result<Record, LeaseError> {
+            self.store(record, None)
+        }
+
+        async fn replace(&self, record: &Record) -> Result<Record, LeaseError> {
+            self.store(record, Some(&record.version))
+        }
+    }
+
+    fn elector(name: &str, lease: &FakeLease) -> Elector<FakeLease> {
+        Elector {
+            candidate: Candidate::new(name.into(), Timing::default()),
+            api: lease.clone(),
+            rng: StdRng::seed_from_u64(1),
+            leadership: Leadership::default(),
+            metrics: Metrics::new(),
+            heartbeat: Health::default().expect_beats("election", Duration::from_secs(30)),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_released_lease_is_taken_over_in_one_round_and_the_fence_moves_on() {
+        let lease = FakeLease::default();
+        let (mut first, mut second) = (elector("first", &lease), elector("second", &lease));
+        first.acquire().await;
+        let before = first.leadership.fence(now()).unwrap();
+        let (finished, stop) = oneshot::channel();
+        let shared = first.leadership.clone();
+        let keeping = tokio::spawn(async move { first.keep(stop).await });
+        let standby = tokio::spawn(async move {
+            second.acquire().await;
+            (second.leadership.fence(now()).unwrap(), now())
+        });
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert!(!standby.is_finished(), "the lease is kept");
+
+        let asked = now();
+        drop(finished);
+        assert_eq!(keeping.await.unwrap(), Ended::Released);
+        assert_eq!(shared.fence(now()), None);
+        let (after, at) = standby.await.unwrap();
+        assert!(at - asked < Duration::from_secs(3), "{:?}", at - asked);
+        assert_eq!((after.holder.as_str(), after.transitions), ("second", before.transitions + 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_is_away_for_too_long_ends_leading() {
+        let lease = FakeLease::default();
+        let mut elector = elector("first", &lease);
+        elector.acquire().await;
+        lease.away.store(true, Ordering::SeqCst);
+        let start = now();
+        let (_finished, stop) = oneshot::channel();
+        assert_eq!(elector.keep(stop).await, Ended::Lost(Lost::Deadline));
+        assert!(now() - start <= Duration::from_secs(7));
+        assert_eq!(elector.leadership.fence(now()), None);
+        assert!(elector.metrics.encode().contains("rtcfleet_operator_leader 0"));
+        assert_eq!(lease.holder().as_deref(), Some("first"), "only time frees it now");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_is_back_in_time_changes_nothing() {
+        let lease = FakeLease::default();
+        let mut elector = elector("first", &lease);
+        elector.acquire().await;
+        let (finished, stop) = oneshot::channel();
+        let leadership = elector.leadership.clone();
+        let keeping = tokio::spawn(async move { elector.keep(stop).await });
+        lease.away.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        lease.away.store(false, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(leadership.fence(now()).is_some());
+        drop(finished);
+        assert_eq!(keeping.await.unwrap(), Ended::Released);
+        assert_eq!(lease.holder().as_deref(), Some(""));
+    }
+}
