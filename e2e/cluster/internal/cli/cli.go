@@ -66,7 +66,7 @@ rtc-cluster kubectl …, rtc-cluster helm …`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newUp(&given), newDown(&given), newStatus(&given), newKubeconfig(&given),
-		newImage(&given), newRegion(&given), newComponent(&given), newSupervise(&given),
+		newImage(&given), newRegion(&given), newComponent(&given), newSupervise(&given), newWire(&given),
 	)
 	return root
 }

@@ -33,7 +33,7 @@ func (c *Cluster) Status(ctx context.Context) error {
 		return err
 	}
 	healthy := c.printComponents(report.Components)
-	nodesHealthy, err := c.printNodes(ctx)
+	nodesHealthy, err := c.printNodes(ctx, impairments(report.Components))
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *Cluster) printComponents(records []process.Record) (healthy bool) {
 	return healthy
 }
 
-func (c *Cluster) printNodes(ctx context.Context) (healthy bool, err error) {
+func (c *Cluster) printNodes(ctx context.Context, impaired map[string]string) (healthy bool, err error) {
 	links, err := network.LinkUp(ctx, c.Nodes.Nodes())
 	if err != nil {
 		return false, err
@@ -89,6 +89,8 @@ func (c *Cluster) printNodes(ctx context.Context) (healthy bool, err error) {
 		link, ready := "up", "yes"
 		if !links[node.Name] {
 			link, healthy = "down", false
+		} else if impaired[node.Name] != "" {
+			link = impaired[node.Name]
 		}
 		switch found, registered := seen[node.Name]; {
 		case asked != nil:

@@ -15,6 +15,7 @@ import (
 	"rtcfleet.dev/e2e/cluster/internal/node"
 	"rtcfleet.dev/e2e/cluster/internal/preflight"
 	"rtcfleet.dev/e2e/cluster/internal/process"
+	"rtcfleet.dev/e2e/cluster/internal/wire"
 )
 
 // Up makes what is missing of the cluster and waits until it works. On a cluster that works it
@@ -47,8 +48,8 @@ func (c *Cluster) Up(ctx context.Context) error {
 		do            func() error
 	}{
 		{"certificates and configuration", "1 s", prepare},
-		{"network namespaces, bridge and cgroups", "1 s", func() error { return c.ground(ctx, mounts) }},
-		{"supervisor", "1 s", func() error { return c.startSupervisor(ctx, mounts) }},
+		{"cgroups and supervisor", "1 s", func() error { return c.ground(ctx, mounts) }},
+		{"network namespaces and bridge", "1 s", func() error { return c.makeNetwork(ctx) }},
 		{"control plane: etcd, API server, controllers, scheduler", "10 s", func() error { return c.startControlPlane(ctx, &steps, mounts, credentials) }},
 		{fmt.Sprintf("%d nodes: containerd, kubelet, kube-proxy", len(c.Nodes.Nodes())), "5 s", func() error { return c.startNodes(ctx, &steps, mounts, specs) }},
 		{"waiting for the nodes to be Ready", "15 s", func() error { return c.waitReady(ctx, &steps, credentials) }},
@@ -114,7 +115,25 @@ func (c *Cluster) ground(ctx context.Context, mounts cgroup.Mounts) error {
 	if err := mounts.Make(names); err != nil {
 		return err
 	}
-	return network.Up(ctx, c.Nodes)
+	return c.startSupervisor(ctx, mounts)
+}
+
+// makeNetwork takes bad cables out first: with the good one plugged in beside, packets would come
+// twice.
+func (c *Cluster) makeNetwork(ctx context.Context) error {
+	ended, err := c.endAllImpairments(ctx)
+	if err != nil {
+		return err
+	}
+	if err := network.Up(ctx, c.Nodes); err != nil {
+		return err
+	}
+	for _, node := range ended {
+		if err := wire.Restore(ctx, node); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) startControlPlane(ctx context.Context, steps *progress, mounts cgroup.Mounts, credentials controlplane.Credentials) error {

@@ -4,7 +4,6 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,6 +22,10 @@ const netnsFolder = "/run/netns"
 // The cable's end inside a node.
 const nodeLink = "eth0"
 
+// The bridge has an address of its own: otherwise it takes the lowest of its cables', and changes it
+// whenever one is plugged in or out.
+const bridgeMAC = "02:72:74:63:00:01"
+
 // podNetnsPrefix begins the names of the namespaces that containerd makes for pods.
 const podNetnsPrefix = "cni-"
 
@@ -35,7 +38,7 @@ type observed struct {
 	broken map[string]bool
 }
 
-// Up makes what is missing, and ends a fault that Down or Impair made.
+// Up makes what is missing, and plugs in the cables that SetLinks unplugged.
 func Up(ctx context.Context, nodes topology.Topology) error {
 	seen, err := observe(ctx)
 	if err != nil {
@@ -64,7 +67,7 @@ func plan(nodes topology.Topology, seen observed) []host.Command {
 	root := []string{
 		"addr replace " + topology.GatewayV4 + "/24 dev " + topology.Bridge,
 		"addr replace " + topology.GatewayV6 + "/64 dev " + topology.Bridge + " nodad",
-		"link set " + topology.Bridge + " up",
+		"link set " + topology.Bridge + " address " + bridgeMAC + " up",
 	}
 	for _, node := range nodes.Nodes() {
 		if seen.broken[node.Netns()] {
@@ -78,7 +81,7 @@ func plan(nodes topology.Topology, seen observed) []host.Command {
 		}
 		commands = append(commands, batch(node, nodes))
 		root = append(root,
-			"link set "+node.HostLink()+" master "+topology.Bridge,
+			"link set "+node.HostLink()+" master "+topology.Bridge+" arp on",
 			"link set "+node.HostLink()+" up",
 			"route replace "+node.PodCIDR().String()+" via "+node.IPv4().String(),
 		)
@@ -179,18 +182,12 @@ func RemovePodNetns(ctx context.Context, names []string) error {
 
 func observe(ctx context.Context) (observed, error) {
 	seen := observed{links: map[string]bool{}, netns: map[string]bool{}, broken: map[string]bool{}}
-	output, err := host.Run(ctx, host.Cmd("ip", "-json", "link", "show"))
+	present, err := links(ctx)
 	if err != nil {
 		return seen, err
 	}
-	var links []struct {
-		Name string `json:"ifname"`
-	}
-	if err := json.Unmarshal([]byte(output), &links); err != nil {
-		return seen, fmt.Errorf("ip -json link show: %w", err)
-	}
-	for _, link := range links {
-		seen.links[link.Name] = true
+	for name := range present {
+		seen.links[name] = true
 	}
 	entries, err := os.ReadDir(netnsFolder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

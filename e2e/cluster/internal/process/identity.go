@@ -21,22 +21,25 @@ type Identity struct {
 
 // Identify gives the identity of the process that has this number now.
 func Identify(pid int) (Identity, error) {
+	identity, state, err := identify(pid)
+	if err == nil && (state == 'Z' || state == 'X') {
+		return Identity{}, os.ErrProcessDone
+	}
+	return identity, err
+}
+
+// identify also takes a process that has ended and was not waited for yet.
+func identify(pid int) (identity Identity, state byte, err error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, 0, err
 	}
 	stat, err := parseStat(string(content))
 	if err != nil {
-		return Identity{}, fmt.Errorf("/proc/%d/stat: %w", pid, err)
-	}
-	if stat.state == 'Z' || stat.state == 'X' {
-		return Identity{}, os.ErrProcessDone
+		return Identity{}, 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 	}
 	boot, err := BootID()
-	if err != nil {
-		return Identity{}, err
-	}
-	return Identity{PID: pid, StartTicks: stat.startTicks, BootID: boot}, nil
+	return Identity{PID: pid, StartTicks: stat.startTicks, BootID: boot}, stat.state, err
 }
 
 // BootID differs from boot to boot.

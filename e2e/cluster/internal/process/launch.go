@@ -59,10 +59,11 @@ func Launch(spec Spec) (*exec.Cmd, Identity, error) {
 	if err := child.Start(); err != nil {
 		return nil, Identity{}, fmt.Errorf("%s: %w", spec.Name, err)
 	}
-	identity, err := Identify(child.Process.Pid)
+	// Until the caller waits the process is there, at least as a zombie.
+	identity, _, err := identify(child.Process.Pid)
 	if err != nil {
 		_ = child.Wait()
-		return nil, Identity{}, fmt.Errorf("%s ended at once: see %s", spec.Name, spec.Log)
+		return nil, Identity{}, fmt.Errorf("%s: %w", spec.Name, err)
 	}
 	return child, identity, nil
 }

@@ -48,6 +48,14 @@ func (s Store) Save(record Record) error {
 	return config.WriteFile(s.file(record.Spec.Name), content, 0o600)
 }
 
+// Remove drops a record; one that is not there is fine.
+func (s Store) Remove(name string) error {
+	if err := os.Remove(s.file(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // Load reads all records; a folder that is not there has none.
 func (s Store) Load() ([]Record, error) {
 	entries, err := os.ReadDir(s.Folder)

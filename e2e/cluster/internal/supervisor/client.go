@@ -64,6 +64,9 @@ func (c *Client) Stop(ctx context.Context, name string) error { return c.act(ctx
 // Kill ends a component by SIGKILL, and it comes back.
 func (c *Client) Kill(ctx context.Context, name string) error { return c.act(ctx, "/kill", name) }
 
+// Forget ends a component and drops it; one that does not exist is fine.
+func (c *Client) Forget(ctx context.Context, name string) error { return c.act(ctx, "/forget", name) }
+
 // Leave ends the supervisor and leaves the components alone.
 func (c *Client) Leave(ctx context.Context) error {
 	_, err := c.do(ctx, http.MethodPost, "/leave", nil)

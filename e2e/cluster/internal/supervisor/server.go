@@ -60,6 +60,7 @@ func handler(supervisor *Supervisor, program string, leave func()) http.Handler 
 		"POST /resume": supervisor.Resume,
 		"POST /stop":   supervisor.Stop,
 		"POST /kill":   supervisor.Kill,
+		"POST /forget": supervisor.Forget,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			answer(w, act(r.URL.Query().Get("name")))

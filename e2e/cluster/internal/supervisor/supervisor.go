@@ -116,6 +116,20 @@ func (s *Supervisor) Stop(name string) error {
 	return s.halt(target)
 }
 
+// Forget ends a component and drops its record; one that does not exist is fine.
+func (s *Supervisor) Forget(name string) error {
+	if _, err := s.spec(name); err != nil {
+		return nil
+	}
+	if err := s.Stop(name); err != nil {
+		return err
+	}
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	delete(s.components, name)
+	return s.store.Remove(name)
+}
+
 // Kill sends SIGKILL to a component, as a crash would end it; it comes back by itself.
 func (s *Supervisor) Kill(name string) error {
 	if _, err := s.spec(name); err != nil {

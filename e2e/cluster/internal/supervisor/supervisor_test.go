@@ -138,6 +138,20 @@ func TestTheNextSupervisorTakesOverWhatRunsAndBringsBackWhatDied(t *testing.T) {
 	})
 }
 
+func TestAForgottenComponentIsEndedAndUnknownToTheNextSupervisor(t *testing.T) {
+	b := newBench(t)
+	b.must(b.supervisor.Start(b.spec))
+	identity := b.record().Identity
+	b.must(b.supervisor.Forget(b.spec.Name))
+	b.must(b.supervisor.Forget(b.spec.Name))
+	if identity.Alive() || len(b.supervisor.Status()) != 0 {
+		t.Errorf("alive %v, %v", identity.Alive(), b.supervisor.Status())
+	}
+	if records, err := b.store.Load(); err != nil || records != nil {
+		t.Errorf("%v, %v", records, err)
+	}
+}
+
 func TestComponentsOfAnEarlierBootWaitForUp(t *testing.T) {
 	b := newBench(t)
 	b.must(b.store.Save(process.Record{Spec: b.spec, Desired: process.Up, Identity: process.Identity{PID: 1, BootID: "earlier"}}))
