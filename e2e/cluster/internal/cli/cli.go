@@ -31,6 +31,10 @@ func Run(arguments []string) int {
 	if err == nil {
 		return 0
 	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "rtc-cluster: interrupted: run the same command again, it goes on from here")
+		return exitFailed
+	}
 	fmt.Fprintf(os.Stderr, "rtc-cluster: %v\n", err)
 	var usage usageError
 	if errors.As(err, &usage) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"rtcfleet.dev/e2e/cluster/internal/kubeapi"
 	"rtcfleet.dev/e2e/cluster/internal/topology"
@@ -47,16 +48,23 @@ func TestAFailureSaysThePartItsLastWordsAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestANodeThatHasNotRegisteredIsWaitedForLikeOneThatIsNotReady(t *testing.T) {
-	nodes := topology.Default().Nodes()
-	seen := map[string]kubeapi.Node{"system-1": {Ready: true}, "centralindia-1": {Why: "no network"}}
-	for _, node := range nodes[2:] {
-		if node.Name != "southindia-2" {
-			seen[node.Name] = kubeapi.Node{Ready: true}
-		}
+func TestNodesAreWaitedForUntilTheirRunningKubeletSaysReady(t *testing.T) {
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	ready := kubeapi.Node{Ready: true, Heartbeat: noon}
+	seen := map[string]kubeapi.Node{
+		"system-1": ready, "centralindia-1": {Why: "no network"}, "centralindia-2": ready, "southindia-1": ready,
 	}
-	want := []unready{{"centralindia-1", "no network"}, {"southindia-2", "it has not registered"}}
-	if got := notReady(nodes, seen); !slices.Equal(got, want) {
+	started := map[string]time.Time{
+		"kubelet/system-1":       noon.Add(300 * time.Millisecond), // heartbeats have whole seconds
+		"kubelet/centralindia-2": noon.Add(time.Second),
+		"kubelet/southindia-1":   noon.Add(-time.Hour),
+	}
+	want := []unready{
+		{"centralindia-1", "no network"},
+		{"centralindia-2", "its kubelet has said nothing since it was started"},
+		{"southindia-2", "it has not registered"},
+	}
+	if got := notReady(topology.Default().Nodes(), seen, started); !slices.Equal(got, want) {
 		t.Errorf("%v", got)
 	}
 }

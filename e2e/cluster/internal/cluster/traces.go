@@ -1,16 +1,19 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"rtcfleet.dev/e2e/cluster/internal/cgroup"
 	"rtcfleet.dev/e2e/cluster/internal/config"
 	"rtcfleet.dev/e2e/cluster/internal/node"
 )
@@ -47,7 +50,7 @@ type traces struct {
 func findTraces(state config.State) (traces, error) {
 	var found traces
 	var failed []error
-	for _, find := range []func(config.State, *traces) error{findCNIResults, findContainerLinks, findTasks} {
+	for _, find := range []func(config.State, *traces) error{findCNIResults, findContainerLinks, findRuncState} {
 		if err := find(state, &found); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = append(failed, err)
 		}
@@ -107,23 +110,42 @@ func findContainerLinks(state config.State, found *traces) error {
 	return nil
 }
 
-// findTasks reads where the shims of our containers listen, and what runc keeps of each.
-func findTasks(state config.State, found *traces) error {
-	folders, err := filepath.Glob(filepath.Join(state.Root(), "nodes/*/containerd-state/io.containerd.runtime.v2.task/k8s.io/*"))
+// findRuncState finds what runc keeps of our containers, known by their cgroups.
+func findRuncState(_ config.State, found *traces) error {
+	states, err := filepath.Glob(filepath.Join(runcState, "*", "state.json"))
 	if err != nil {
 		return err
 	}
-	for _, folder := range folders {
-		found.files = append(found.files, filepath.Join(runcState, filepath.Base(folder)))
-		content, err := os.ReadFile(filepath.Join(folder, "address"))
+	for _, state := range states {
+		content, err := os.ReadFile(state)
 		if err != nil {
-			continue // a container of a pod has no shim of its own
+			continue // its container ended meanwhile
 		}
-		if socket := strings.TrimPrefix(strings.TrimSpace(string(content)), "unix://"); strings.HasPrefix(socket, shimSockets+"/") {
-			found.files = append(found.files, socket)
+		if bytes.Contains(content, []byte("/"+cgroup.Root+"/")) {
+			found.files = append(found.files, filepath.Dir(state))
 		}
 	}
 	return nil
+}
+
+// removeDeadSockets removes the sockets of shims that are gone. A shim removes its own unless it is
+// killed; nobody can use one that nobody listens on.
+func removeDeadSockets() error {
+	entries, err := os.ReadDir(shimSockets)
+	if err != nil {
+		return nil // there are none
+	}
+	var failed []error
+	for _, entry := range entries {
+		path := filepath.Join(shimSockets, entry.Name())
+		connection, err := net.Dial("unix", path)
+		if err == nil {
+			connection.Close()
+		} else if errors.Is(err, unix.ECONNREFUSED) {
+			failed = append(failed, os.Remove(path))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 func (t traces) remove() error {
@@ -133,6 +155,7 @@ func (t traces) remove() error {
 			failed = append(failed, err)
 		}
 	}
+	failed = append(failed, removeDeadSockets())
 	// The kubelets share one socket and one empty list of devices; a kubelet of somebody else would
 	// have more than these two in there.
 	if entries, err := os.ReadDir(devicePlugins); err == nil && onlyOurDevices(entries) {

@@ -10,6 +10,8 @@ import (
 
 	"rtcfleet.dev/e2e/cluster/internal/controlplane"
 	"rtcfleet.dev/e2e/cluster/internal/kubeapi"
+	"rtcfleet.dev/e2e/cluster/internal/node"
+	"rtcfleet.dev/e2e/cluster/internal/process"
 	"rtcfleet.dev/e2e/cluster/internal/topology"
 )
 
@@ -112,10 +114,15 @@ func (c *Cluster) waitReady(ctx context.Context, steps *progress, credentials co
 	if err != nil {
 		return err
 	}
+	report, err := c.supervisor.Status(ctx)
+	if err != nil {
+		return err
+	}
+	kubelets := startTimes(report.Components)
 	started, said := time.Now(), time.Now()
 	for {
 		nodes, err := api.Nodes(ctx)
-		waiting := notReady(c.Nodes.Nodes(), nodes)
+		waiting := notReady(c.Nodes.Nodes(), nodes, kubelets)
 		if err == nil && len(waiting) == 0 {
 			if _, err = api.Get(ctx, "/api/v1/namespaces/default/serviceaccounts/default"); err == nil {
 				return nil
@@ -141,15 +148,28 @@ func (c *Cluster) waitReady(ctx context.Context, steps *progress, credentials co
 
 type unready struct{ node, why string }
 
-func notReady(wanted []topology.Node, seen map[string]kubeapi.Node) []unready {
+// startTimes gives when each component was started, by its name.
+func startTimes(records []process.Record) map[string]time.Time {
+	times := map[string]time.Time{}
+	for _, record := range records {
+		times[record.Spec.Name] = record.Started
+	}
+	return times
+}
+
+// notReady tells which nodes to wait for. What a kubelet said before it was started again is not
+// taken: after a reboot all nodes look Ready for a while.
+func notReady(wanted []topology.Node, seen map[string]kubeapi.Node, started map[string]time.Time) []unready {
 	var waiting []unready
-	for _, node := range wanted {
-		found, registered := seen[node.Name]
+	for _, each := range wanted {
+		found, registered := seen[each.Name]
 		switch {
 		case !registered:
-			waiting = append(waiting, unready{node.Name, "it has not registered"})
+			waiting = append(waiting, unready{each.Name, "it has not registered"})
 		case !found.Ready:
-			waiting = append(waiting, unready{node.Name, found.Why})
+			waiting = append(waiting, unready{each.Name, found.Why})
+		case found.Heartbeat.Before(started[node.Kubelet+"/"+each.Name].Truncate(time.Second)):
+			waiting = append(waiting, unready{each.Name, "its kubelet has said nothing since it was started"})
 		}
 	}
 	slices.SortFunc(waiting, func(a, b unready) int { return strings.Compare(a.node, b.node) })

@@ -78,6 +78,8 @@ type Node struct {
 	Ready bool
 	// Why is the message of a Ready condition that is not true.
 	Why string
+	// Heartbeat is when the kubelet last said so, in whole seconds.
+	Heartbeat time.Time
 }
 
 // Nodes gives all nodes by name.
@@ -94,7 +96,10 @@ func parseNodes(body []byte) (map[string]Node, error) {
 		Items []struct {
 			Metadata struct{ Name string }
 			Status   struct {
-				Conditions []struct{ Type, Status, Message string }
+				Conditions []struct {
+					Type, Status, Message string
+					LastHeartbeatTime     time.Time
+				}
 			}
 		}
 	}
@@ -106,7 +111,7 @@ func parseNodes(body []byte) (map[string]Node, error) {
 		node := Node{Why: "no Ready condition yet"}
 		for _, condition := range item.Status.Conditions {
 			if condition.Type == "Ready" {
-				node = Node{Ready: condition.Status == "True", Why: condition.Message}
+				node = Node{Ready: condition.Status == "True", Why: condition.Message, Heartbeat: condition.LastHeartbeatTime}
 			}
 		}
 		if node.Ready {
