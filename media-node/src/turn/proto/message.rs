@@ -127,9 +127,9 @@ impl<'a> Message<'a> {
         transaction
     }
 
-    /// Length of the datagram.
-    pub fn size(&self) -> usize {
-        self.bytes.len()
+    /// The whole datagram.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// The attributes that are to be obeyed, in order.

@@ -36,6 +36,8 @@ mod create_permission;
 pub mod credentials;
 mod data;
 pub mod encode;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fuzzing;
 pub mod integrity;
 pub mod message;
 mod nonce;
@@ -45,6 +47,10 @@ mod ports;
 mod refresh;
 pub mod server;
 pub mod shared;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod usernames;
 

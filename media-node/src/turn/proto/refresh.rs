@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::allocate::{asked_lifetime, granted_lifetime, seconds};
 use super::allocation::Slot;
 use super::attribute::{REQUESTED_ADDRESS_FAMILY, family};
 use super::config::Family;
-use super::counters::{Method, Outcome};
+use super::counters::Outcome;
 use super::server::{ClientPath, RelayPorts, Request, Server, Success};
 
 impl Server {
@@ -24,9 +26,6 @@ impl Server {
             Some(&[number, _, _, _]) => Some(family(number).ok_or(Outcome::PeerAddressFamilyMismatch)?),
             Some(_) => return Err(Outcome::BadRequest),
         };
-        if let Some(again) = self.deleted_just_now(request, Method::Refresh) {
-            return Ok(again);
-        }
         let allocation = self.allocations.get(slot).ok_or(Outcome::AllocationMismatch)?;
         let families: Vec<Family> = [Family::V4, Family::V6]
             .into_iter()
@@ -40,25 +39,28 @@ impl Server {
                 self.close_relay(slot, family, relays);
             }
             self.settle(slot);
-            self.deletions.remember(request);
             return Ok(Success::Refreshed { lifetime: 0 });
         }
         let lifetime = granted_lifetime(asked, &self.config.lifetimes);
         self.prolong(slot, &families, request.now.instant + lifetime);
         Ok(Success::Refreshed { lifetime: seconds(lifetime) })
     }
-
-    /// The answer to a deletion that is retransmitted.
-    pub(super) fn deleted_just_now(&self, request: &Request<'_>, method: Method) -> Option<Success> {
-        (method == Method::Refresh && self.deletions.has(request)).then_some(Success::Refreshed { lifetime: 0 })
-    }
 }
 
-/// Deletions of a moment ago, so that a retransmitted one is answered as the first was, not with 437. RFC 8656 lets a client take
-/// 437 for success, but "alike" is what RFC 8489 section 6.3.1 asks for.
+/// Deletions of a moment ago with their answers, so that a retransmitted one is answered as the first was, and not with 437 or, if
+/// its username has expired by now, with 401. RFC 8656 lets a client take 437 for success, but RFC 8489 section 6.3.1 asks for the
+/// same answer. Whoever sends exactly these bytes from this address again need not be authenticated again.
 #[derive(Debug, Default)]
 pub(super) struct Deletions {
-    recent: VecDeque<(ClientPath, [u8; 12], Instant)>,
+    recent: VecDeque<Deletion>,
+}
+
+#[derive(Debug)]
+struct Deletion {
+    path: ClientPath,
+    request: [u8; 32],
+    answer: Box<[u8]>,
+    until: Instant,
 }
 
 impl Deletions {
@@ -67,16 +69,18 @@ impl Deletions {
     /// How long a transaction can be retransmitted (RFC 8489 section 6.3.1).
     const MEMORY: Duration = Duration::from_secs(40);
 
-    fn has(&self, request: &Request<'_>) -> bool {
-        let (path, transaction, now) = (request.path, request.message.transaction(), request.now.instant);
-        self.recent.iter().any(|(at, id, until)| *at == path && *id == transaction && now < *until)
+    pub(super) fn answer(&self, now: Instant, path: &ClientPath, request: &[u8]) -> Option<&[u8]> {
+        let mut of_path = self.recent.iter().filter(|known| known.path == *path && now < known.until).peekable();
+        of_path.peek()?;
+        let digest: [u8; 32] = Sha256::digest(request).into();
+        of_path.find(|known| known.request == digest).map(|known| &*known.answer)
     }
 
-    fn remember(&mut self, request: &Request<'_>) {
-        let now = request.now.instant;
-        while self.recent.front().is_some_and(|(.., until)| *until <= now || self.recent.len() >= Self::MAX) {
+    pub(super) fn remember(&mut self, now: Instant, path: ClientPath, request: &[u8], answer: &[u8]) {
+        while self.recent.front().is_some_and(|oldest| oldest.until <= now) || self.recent.len() >= Self::MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back((request.path, request.message.transaction(), now + Self::MEMORY));
+        let request = Sha256::digest(request).into();
+        self.recent.push_back(Deletion { path, request, answer: answer.into(), until: now + Self::MEMORY });
     }
 }

@@ -370,6 +370,13 @@ impl Server {
         message: Message<'_>,
         method: Method,
     ) -> Reaction<'s, 'i> {
+        if method == Method::Refresh
+            && let Some(answer) = self.deletions.answer(now.instant, &path, message.bytes())
+        {
+            self.reply.clear();
+            self.reply.extend_from_slice(answer);
+            return self.reply_to_stranger(&path, &message, method, Outcome::Success);
+        }
         if let Some(slot) = self.allocations.slot(&path) {
             // An allocation that has expired but was not swept must not be met by its successor.
             self.expire(slot, now.instant, relays);
@@ -399,7 +406,7 @@ impl Server {
             return self.allocate(request, relays);
         }
         let Some(slot) = request.slot else {
-            return self.deleted_just_now(request, method).ok_or(Outcome::AllocationMismatch);
+            return Err(Outcome::AllocationMismatch);
         };
         // RFC 8656 section 5.
         if self.allocations.get(slot).is_none_or(|allocation| allocation.username != request.identity.username) {
@@ -419,7 +426,7 @@ impl Server {
         method: Method,
         result: Result<Success, Outcome>,
     ) -> Reaction<'s, 'i> {
-        let Request { message, path, identity, .. } = request;
+        let Request { now, message, path, identity, slot: _ } = request;
         let class = if result.is_ok() { Class::Success } else { Class::Error };
         let mut writer = Writer::start(&mut self.reply, class, message.method(), message.transaction());
         let outcome = match result {
@@ -437,6 +444,9 @@ impl Server {
             Sign::Sha256 => writer.sha256(identity.key.as_bytes()),
         };
         finish(writer, message);
+        if result == Ok(Success::Refreshed { lifetime: 0 }) {
+            self.deletions.remember(now.instant, *path, message.bytes(), &self.reply);
+        }
         self.counters().answered(method, outcome);
         Reaction::Reply(&self.reply)
     }
@@ -469,7 +479,7 @@ impl Server {
                 }
             }
             finish(writer, message);
-            if !amplifies(path, message.size(), self.reply.len()) {
+            if !amplifies(path, message.bytes().len(), self.reply.len()) {
                 break;
             }
         }
@@ -484,7 +494,7 @@ impl Server {
         method: Method,
         outcome: Outcome,
     ) -> Reaction<'s, 'i> {
-        if amplifies(path, message.size(), self.reply.len()) {
+        if amplifies(path, message.bytes().len(), self.reply.len()) {
             return self.drop(Drop::Amplification);
         }
         self.counters().answered(method, outcome);

@@ -119,6 +119,11 @@ impl Shared {
         lock(&self.usage).by_user.len()
     }
 
+    /// What counts in the quota of the node: allocations and reservations.
+    pub fn admitted(&self) -> u32 {
+        lock(&self.usage).total
+    }
+
     /// Ports kept for tokens that have not come yet.
     pub fn reservations(&self) -> usize {
         lock(&self.reservations).len()
