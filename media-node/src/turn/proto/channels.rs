@@ -12,7 +12,7 @@ use ahash::RandomState;
 use super::config::Family;
 
 /// How long after its expiry a number or peer cannot be bound otherwise.
-const QUARANTINE: Duration = Duration::from_secs(300);
+const QUARANTINE: Duration = Duration::from_mins(5);
 
 /// The numbers a channel can have. RFC 5766 allowed up to 0x7FFF; those packets are not for TURN any more (RFC 7983).
 pub(super) fn is_channel(number: u16) -> bool {

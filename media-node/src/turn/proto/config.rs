@@ -33,7 +33,7 @@ impl ServerConfig {
             ports,
             peers: PeerPolicy::default(),
             own_addresses: Vec::new(),
-            max_credential_ttl: Duration::from_secs(24 * 3600),
+            max_credential_ttl: Duration::from_hours(24),
             quotas: Quotas::default(),
             lifetimes: Lifetimes::default(),
             limits: Limits::default(),
@@ -41,19 +41,19 @@ impl ServerConfig {
     }
 }
 
-/// The realm of the long-term credential mechanism: 1 to 64 printable ASCII characters without `"` and `\`.
+/// The realm of the long-term credential mechanism: 1 to 60 printable ASCII characters without `"` and `\`.
 ///
 /// ASCII, because then OpaqueString and SASLprep (RFC 8265, RFC 4013) both leave it as it is, so that clients of RFC 5389
-/// and of RFC 8489 derive the same key. At most 64, because a challenge must stay under three times the size of the smallest
+/// and of RFC 8489 derive the same key. At most 60, because a challenge must stay under three times the size of the smallest
 /// request on the wire: see [`Realm::MAX`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Realm(Box<str>);
 
 impl Realm {
-    /// A challenge to a bare 20-byte request may have 116 bytes (RFC 8489 header and attributes); with a realm of up to 36
-    /// bytes it fits with PASSWORD-ALGORITHMS, with up to 48 without. Longer realms are challenged only in answer to
-    /// requests that are larger, as those of every real client are (a REQUESTED-TRANSPORT alone is enough).
-    pub const MAX: usize = 64;
+    /// A challenge to the smallest request, 20 bytes and 28 of headers, may have 116 bytes. With a realm of up to 36 bytes it has
+    /// room for PASSWORD-ALGORITHMS and the nonce cookie; with a longer one it does without both, as a server of
+    /// RFC 5389. Real clients send more than 20 bytes (a REQUESTED-TRANSPORT at the least), and with up to 60 are offered the algorithms.
+    pub const MAX: usize = 60;
 
     pub fn parse(realm: &str) -> Result<Self, ConfigError> {
         let fits = (1..=Self::MAX).contains(&realm.len());
@@ -179,11 +179,11 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     fn default() -> Self {
         Self {
-            allocation: Duration::from_secs(600),
-            allocation_max: Duration::from_secs(3600),
-            permission: Duration::from_secs(300),
-            channel: Duration::from_secs(600),
-            nonce: Duration::from_secs(600),
+            allocation: Duration::from_mins(10),
+            allocation_max: Duration::from_hours(1),
+            permission: Duration::from_mins(5),
+            channel: Duration::from_mins(10),
+            nonce: Duration::from_mins(10),
         }
     }
 }

@@ -34,7 +34,8 @@ pub struct Client {
     pub style: Style,
     /// The last one that the server sent.
     pub nonce: Vec<u8>,
-    pub(super) transactions: u64,
+    /// How many it has begun.
+    pub transactions: u64,
 }
 
 impl Client {
@@ -112,8 +113,12 @@ impl Client {
         }
         let key = self.key();
         draft.finish(|writer| match self.style {
-            Style::Legacy => drop(writer.sha1(key.as_bytes())),
-            Style::Md5 | Style::Sha256 => drop(writer.sha256(key.as_bytes())),
+            Style::Legacy => {
+                writer.sha1(key.as_bytes());
+            }
+            Style::Md5 | Style::Sha256 => {
+                writer.sha256(key.as_bytes());
+            }
         })
     }
 }

@@ -377,7 +377,7 @@ impl Story {
 
     /// Time passes until everything has expired: nothing may be left.
     pub fn end(mut self) {
-        self.world.pass(Duration::from_secs(2 * 3600));
+        self.world.pass(Duration::from_hours(2));
         assert_eq!(self.world.held(), [0; 8], "something leaks");
     }
 }

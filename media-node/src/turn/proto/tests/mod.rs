@@ -1,4 +1,22 @@
 //! Behaviour, in virtual time. A file a topic; what must hold in any order of events is in `properties`.
 
+mod allocating;
+mod authentication;
+mod channels;
+mod codec;
+mod permissions;
 mod properties;
+mod refreshing;
+mod relaying;
 mod vectors;
+
+use std::net::SocketAddr;
+
+/// A peer on the Internet.
+fn peer() -> SocketAddr {
+    "192.0.2.9:4000".parse().unwrap()
+}
+
+fn peer_v6() -> SocketAddr {
+    "[2001:db8:2::1]:4000".parse().unwrap()
+}
