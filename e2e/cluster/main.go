@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/pflag"
+
 	"rtcfleet.dev/e2e/cluster/internal/cli"
 )
 
@@ -21,5 +23,7 @@ func main() {
 			os.Exit(run())
 		}
 	}
+	// The components' packages add flags of theirs to every command line of the process.
+	pflag.CommandLine = pflag.NewFlagSet("rtc-cluster", pflag.ExitOnError)
 	os.Exit(cli.Run(os.Args[1:]))
 }

@@ -74,25 +74,35 @@ func findCNIResults(_ config.State, found *traces) error {
 		if err != nil {
 			return err
 		}
-		var result struct {
-			ContainerID string `json:"containerId"`
-			Result      struct {
-				Interfaces []struct {
-					Sandbox string `json:"sandbox"`
-				} `json:"interfaces"`
-			} `json:"result"`
-		}
-		if err := json.Unmarshal(content, &result); err != nil {
+		containerID, namespaces, err := parseCNIResult(content)
+		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		for _, link := range result.Result.Interfaces {
-			if link.Sandbox != "" {
-				found.podNetns = append(found.podNetns, filepath.Base(link.Sandbox))
-			}
-		}
-		found.files = append(found.files, filepath.Join(cniResults, fmt.Sprintf(loopbackResult, result.ContainerID)))
+		found.podNetns = append(found.podNetns, namespaces...)
+		found.files = append(found.files, filepath.Join(cniResults, fmt.Sprintf(loopbackResult, containerID)))
 	}
 	return nil
+}
+
+// parseCNIResult gives the pod's container and the names of its network namespaces.
+func parseCNIResult(content []byte) (containerID string, namespaces []string, err error) {
+	var cached struct {
+		ContainerID string `json:"containerId"`
+		Result      struct {
+			Interfaces []struct {
+				Sandbox string `json:"sandbox"`
+			} `json:"interfaces"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal(content, &cached); err != nil {
+		return "", nil, err
+	}
+	for _, link := range cached.Result.Interfaces {
+		if link.Sandbox != "" { // the other end of the pod's cable is in no sandbox
+			namespaces = append(namespaces, filepath.Base(link.Sandbox))
+		}
+	}
+	return cached.ContainerID, namespaces, nil
 }
 
 // findContainerLinks finds the links that a kubelet makes to the logs of its pods.
