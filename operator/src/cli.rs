@@ -22,6 +22,8 @@ pub enum Command {
     Run(Run),
     /// Print the last decisions about a resource, with what they were made from
     Explain(Explain),
+    /// Say whether this installation is in working order: the CRDs, and a replica that acts and is ready
+    Check(Check),
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +77,19 @@ pub struct Explain {
     /// Set inside of an operator's pod, which is then asked first
     #[arg(long, env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Namespace of the operator
+    #[arg(long, env = "POD_NAMESPACE", default_value = "rtc-fleet-system")]
+    pub operator_namespace: String,
+    /// Name of the Lease that says which replica acts
+    #[arg(long, env = "LEASE_NAME", default_value = LEASE)]
+    pub lease_name: String,
+    /// Port of the replicas' /readyz
+    #[arg(long, default_value_t = 8080)]
+    pub admin_port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,29 +2,20 @@
 
 mod text;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::StatusCode;
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{Api, Client, Config};
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
 
 use crate::{
     cli::{Explain, Output, Target},
+    http_get::{self, GetError},
     kube_io::{self, is_not_found},
     leader::holder_pod,
 };
-
-const WAIT: Duration = Duration::from_secs(5);
-/// 32 decisions of a few hundred bytes each, and inputs of any sensible size.
-const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
@@ -65,22 +56,14 @@ pub enum ExplainError {
 /// Why one question got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("nothing in {WAIT:?}")]
-    Timeout,
-    #[error("no connection")]
-    Connect(#[source] std::io::Error),
+    #[error(transparent)]
+    Get(#[from] GetError),
     #[error("the port is not forwarded")]
     NotForwarded,
-    #[error("the exchange broke off")]
-    Broken(#[source] hyper::Error),
-    #[error("the answer broke off")]
-    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("it answered {0}")]
     Status(StatusCode),
     #[error("it answered something else than decisions")]
     Unreadable(#[source] serde_json::Error),
-    #[error("the question cannot be written")]
-    Request(#[source] http::Error),
 }
 
 /// The answer, as far as it is read here; see `admin::Explanation`.
@@ -121,8 +104,7 @@ async fn ask_own_pod(args: &Explain, path: &str) -> Option<Explanation> {
 }
 
 async fn ask_address(address: SocketAddr, path: &str) -> Result<Explanation, AskError> {
-    let connection = tokio::time::timeout(WAIT, TcpStream::connect(address)).await.map_err(|_| AskError::Timeout)?;
-    ask(connection.map_err(AskError::Connect)?, path).await
+    read(http_get::from_address(address, path).await?)
 }
 
 async fn ask_leader(config: Config, args: &Explain, path: &str) -> Result<Explanation, ExplainError> {
@@ -135,7 +117,7 @@ async fn ask_leader(config: Config, args: &Explain, path: &str) -> Result<Explan
         ExplainError::NoForward { namespace: namespace.clone(), pod: pod.clone(), source: source.into() }
     })?;
     let answer = match forward.take_stream(port) {
-        Some(stream) => ask(stream, path).await,
+        Some(stream) => http_get::over(stream, path).await.map_err(AskError::Get).and_then(read),
         None => Err(AskError::NotForwarded),
     };
     forward.abort();
@@ -149,7 +131,7 @@ async fn ask_leader(config: Config, args: &Explain, path: &str) -> Result<Explan
 }
 
 /// The pod that holds the lease.
-async fn leader(client: Client, namespace: &str, name: &str) -> Result<String, ExplainError> {
+pub(crate) async fn leader(client: Client, namespace: &str, name: &str) -> Result<String, ExplainError> {
     let lease = Api::<Lease>::namespaced(client, namespace).get(name).await.map_err(|source| {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         if is_not_found(&source) {
@@ -163,34 +145,7 @@ async fn leader(client: Client, namespace: &str, name: &str) -> Result<String, E
     Ok(holder_pod(&holder).to_owned())
 }
 
-async fn ask<S>(stream: S, path: &str) -> Result<Explanation, AskError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    tokio::time::timeout(WAIT, exchange(stream, path)).await.unwrap_or(Err(AskError::Timeout))
-}
-
-async fn exchange<S>(stream: S, path: &str) -> Result<Explanation, AskError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(AskError::Broken)?;
-    let request = Request::get(path)
-        .header(http::header::HOST, "localhost")
-        .body(Empty::<Bytes>::new())
-        .map_err(AskError::Request)?;
-    let question = async move {
-        let answer = sender.send_request(request).await.map_err(AskError::Broken)?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await.map_err(AskError::Body)?;
-        Ok::<_, AskError>((status, body.to_bytes()))
-    };
-    let (status, body) = tokio::select! {
-        biased;
-        answer = question => answer?,
-        Err(error) = connection => return Err(AskError::Broken(error)),
-    };
+fn read((status, body): (StatusCode, Bytes)) -> Result<Explanation, AskError> {
     if !status.is_success() {
         return Err(AskError::Status(status));
     }

@@ -3,12 +3,14 @@
 pub mod admin;
 pub mod backoff;
 pub mod ca;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod context;
 pub mod decisions;
 pub mod error;
 pub mod explain;
+pub mod http_get;
 pub mod kube_io;
 pub mod leader;
 pub mod logging;

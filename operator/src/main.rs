@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use operator::{
+    check,
     cli::{Cli, Command},
     error::with_causes,
     explain, run,
@@ -11,15 +12,21 @@ use operator::{
 async fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(args).await,
-        Command::Explain(args) => match explain::explain(args).await {
-            Ok(text) => {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("operator explain: {}", with_causes(&error));
-                ExitCode::FAILURE
-            }
-        },
+        Command::Explain(args) => printed("explain", explain::explain(args).await),
+        Command::Check(args) => printed("check", check::check(args).await),
+    }
+}
+
+/// Data on standard output, a failure on standard error.
+fn printed(command: &str, outcome: Result<String, impl std::error::Error>) -> ExitCode {
+    match outcome {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("operator {command}: {}", with_causes(&error));
+            ExitCode::FAILURE
+        }
     }
 }

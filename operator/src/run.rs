@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// The kinds that must be there before anything is watched.
-const CRDS: [&str; 1] = ["turnregions.rtcfleet.dev"];
+pub(crate) const CRDS: [&str; 1] = ["turnregions.rtcfleet.dev"];
 /// Between two looks for them.
 const CRD_POLL: Duration = Duration::from_secs(2);
 /// After SIGTERM, reconciles in progress get this long before the lease is released over them: less than the pod's grace
