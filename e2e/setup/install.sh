@@ -12,7 +12,7 @@ fi
 step "installing the chart (usually 15 seconds)"
 # shellcheck disable=SC2086,SC2154 # a list of words; the tags come from the file
 helm upgrade --install rtc-fleet "$repository/charts/rtc-fleet" --namespace "$system_namespace" --create-namespace \
-    --set image.tag="$OPERATOR_TAG" --set mediaNode.image.tag="$MEDIA_NODE_TAG" $repositories \
+    --set-string image.tag="$OPERATOR_TAG" --set-string mediaNode.image.tag="$MEDIA_NODE_TAG" $repositories \
     --wait --timeout 3m >/dev/null || {
     kubectl -n "$system_namespace" get pods,events >&2 || true
     fail "the operator did not become ready" "its pods and events are above; logs: kubectl -n $system_namespace logs deploy/rtc-fleet-operator"
