@@ -36,18 +36,39 @@ pub trait Categorised: std::error::Error {
 }
 
 /// The error and its causes on one line, outermost first, without repeating a cause that its parent already prints.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = words(error);
+    let mut cause = cause(error);
     while let Some(error) = cause {
-        let text = error.to_string();
+        let text = words(error);
         if !line.contains(&text) {
             line.push_str(": ");
             line.push_str(&text);
         }
-        cause = error.source();
+        cause = self::cause(error);
     }
     line
+}
+
+/// kube prints an answer of the API server twice, once as Debug; people need its message.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match refusal(error) {
+        Some(status) => format!("{} ({})", status.message, status.code),
+        None => error.to_string(),
+    }
+}
+
+fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
+    if refusal(error).is_some() { None } else { error.source() }
+}
+
+/// A boxed source is an error of the box's type.
+fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a kube::core::Status> {
+    let error = error.downcast_ref().or_else(|| error.downcast_ref::<Box<kube::Error>>().map(|boxed| &**boxed))?;
+    match error {
+        kube::Error::Api(status) => Some(status),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -69,5 +90,16 @@ mod tests {
     fn a_cause_is_printed_once_even_when_its_parent_prints_it_too() {
         assert_eq!(with_causes(&Outer(Inner)), "writing the Secret failed: connection refused");
         assert_eq!(with_causes(&Repeats(Inner)), "asking failed: connection refused");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("reading the Lease failed")]
+    struct Boxed(#[source] Box<kube::Error>);
+
+    #[test]
+    fn an_answer_of_the_api_server_is_told_in_its_own_words_and_once() {
+        let status = kube::core::Status::failure("pods \"a\" not found", "NotFound").with_code(404);
+        let error = Boxed(Box::new(kube::Error::Api(status.boxed())));
+        assert_eq!(with_causes(&error), "reading the Lease failed: pods \"a\" not found (404)");
     }
 }

@@ -113,8 +113,10 @@ async fn ask_leader(config: Config, args: &Explain, path: &str) -> Result<Explan
         .map_err(|source| ExplainError::NoCluster { namespace: namespace.clone(), source })?;
     let pod = leader(client.clone(), namespace, &args.lease_name).await?;
     let port = args.decisions_address.port();
-    let mut forward = Api::<Pod>::namespaced(client, namespace).portforward(&pod, &[port]).await.map_err(|source| {
-        ExplainError::NoForward { namespace: namespace.clone(), pod: pod.clone(), source: source.into() }
+    let pods = Api::<Pod>::namespaced(client, namespace);
+    let mut forward = pods.portforward(&pod, &[port]).await.map_err(|source| match source {
+        gone if is_not_found(&gone) => ExplainError::Changing,
+        source => ExplainError::NoForward { namespace: namespace.clone(), pod: pod.clone(), source: Box::new(source) },
     })?;
     let answer = match forward.take_stream(port) {
         Some(stream) => http_get::over(stream, path).await.map_err(AskError::Get).and_then(read),

@@ -109,14 +109,14 @@ async fn lead(args: Run) -> Result<End, StartError> {
     }
 
     let lease_client = kube_io::client(leader::client_config(config), &metrics).map_err(StartError::Client)?;
-    let mut elector = Elector {
-        candidate: Candidate::new(leader::identity(&args.pod_name, rng.next_u32()), Timing::default()),
-        api: KubeLease::new(lease_client, &args.namespace, &args.lease_name, Arc::clone(&clock)),
-        rng: StdRng::from_rng(&mut rng),
-        leadership: leadership.clone(),
-        metrics: metrics.clone(),
-        heartbeat: health.expect_beats("election", ELECTION_SILENCE),
-    };
+    let mut elector = Elector::new(
+        Candidate::new(leader::identity(&args.pod_name, rng.next_u32()), Timing::default()),
+        KubeLease::new(lease_client, &args.namespace, &args.lease_name, Arc::clone(&clock)),
+        StdRng::from_rng(&mut rng),
+        leadership.clone(),
+        metrics.clone(),
+        health.expect_beats("election", ELECTION_SILENCE),
+    );
     if shutdown.or(elector.acquire()).await.is_none() {
         return Ok(End::Stopped);
     }

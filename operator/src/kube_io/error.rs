@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     decisions::ObjectRef,
-    error::{Categorised, Category},
+    error::{Categorised, Category, with_causes},
 };
 
 /// A call that did not do what it should.
@@ -12,7 +12,7 @@ use crate::{
 pub enum IoError {
     #[error("{doing} {object}: the API server gave no answer in {waited:?}")]
     NoAnswer { doing: &'static str, object: ObjectRef, waited: Duration },
-    #[error("{doing} {object}: {}", explanation(source))]
+    #[error("{doing} {object}: {}", with_causes(&**source))]
     Refused { doing: &'static str, object: ObjectRef, source: Box<kube::Error> },
     #[error("{doing} {object}: it cannot be written as JSON")]
     Unwritable { doing: &'static str, object: ObjectRef, source: serde_json::Error },
@@ -27,14 +27,6 @@ impl IoError {
             Self::Refused { source, .. } => Some(source),
             Self::NoAnswer { .. } | Self::Unwritable { .. } | Self::Nameless { .. } => None,
         }
-    }
-}
-
-/// kube prints the status twice, once as Debug; people need its message.
-fn explanation(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
-        other => crate::error::with_causes(other),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::Fence;
 
 /// The three times of the election.
@@ -31,6 +33,8 @@ pub struct Record {
     pub holder: String,
     pub transitions: i32,
     pub lease: Duration,
+    /// Since when its holder has it, by that one's clock. For people: nobody judges by it.
+    pub acquired: Option<Timestamp>,
     /// The object's resourceVersion: changes with every write, and guards ours.
     pub version: String,
 }
@@ -191,7 +195,7 @@ impl Candidate {
             (Step::Acquire, Some(seen)) => {
                 Action::Replace(self.claim(seen.transitions.saturating_add(1), seen.version))
             }
-            (Step::Renew, Some(seen)) => Action::Replace(self.claim(seen.transitions, seen.version)),
+            (Step::Renew, Some(seen)) => Action::Replace(Record { lease: self.timing.lease, ..seen }),
             (Step::Wait(left), _) => {
                 self.phase = Phase::Look;
                 // Not past the moment at which the lease is over.
@@ -202,7 +206,7 @@ impl Candidate {
     }
 
     fn claim(&self, transitions: i32, version: String) -> Record {
-        Record { holder: self.me.clone(), transitions, lease: self.timing.lease, version }
+        Record { holder: self.me.clone(), transitions, lease: self.timing.lease, acquired: None, version }
     }
 
     /// `sent` is when the request of `action` was started, `now` when it ended.

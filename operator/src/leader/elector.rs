@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 use rand::{RngExt as _, rngs::StdRng};
 use tokio::sync::oneshot;
 
-use super::{Action, Answer, Candidate, Leadership, LeaseApi, LeaseError, Lost};
+use super::{Action, Answer, Candidate, Leadership, LeaseApi, LeaseError, Lost, Record};
 use crate::{admin::Heartbeat, metrics::Metrics};
 
 /// Runs one candidate against one Lease.
 pub struct Elector<A> {
-    pub candidate: Candidate,
-    pub api: A,
-    pub rng: StdRng,
-    pub leadership: Leadership,
-    pub metrics: Metrics,
-    pub heartbeat: Heartbeat,
+    candidate: Candidate,
+    api: A,
+    rng: StdRng,
+    leadership: Leadership,
+    metrics: Metrics,
+    heartbeat: Heartbeat,
+    /// The last request failed.
+    fails: bool,
 }
 
 /// Why leading ended.
@@ -28,16 +30,28 @@ pub enum Ended {
 }
 
 impl<A: LeaseApi> Elector<A> {
+    /// `leadership` and `metrics` are told; `heartbeat` beats once a round, whatever the API server does.
+    pub fn new(
+        candidate: Candidate,
+        api: A,
+        rng: StdRng,
+        leadership: Leadership,
+        metrics: Metrics,
+        heartbeat: Heartbeat,
+    ) -> Self {
+        Self { candidate, api, rng, leadership, metrics, heartbeat, fails: false }
+    }
+
     /// Until this process leads. Never gives up.
     pub async fn acquire(&mut self) {
-        let mut told = None;
+        let mut told: Option<String> = None;
         while self.candidate.leads(now()).is_none() {
             // Only a holder is told to leave.
             let _ = self.round().await;
-            let holder = self.candidate.holder().map(str::to_owned);
-            if holder != told && holder.as_deref() != Some(self.candidate.me()) {
-                tracing::info!(holder = holder.as_deref().unwrap_or("nobody"), "standing by for the lease");
-                told = holder;
+            let other = self.candidate.holder().filter(|holder| *holder != self.candidate.me()).map(str::to_owned);
+            if let Some(holder) = other.filter(|holder| told.as_ref() != Some(holder)) {
+                tracing::info!(holder, "standing by for the lease");
+                told = Some(holder);
             }
         }
         self.publish();
@@ -69,7 +83,7 @@ impl<A: LeaseApi> Elector<A> {
         // A renewal may have been cut off, so the version that we know may be the one before: read it again.
         let freed = match self.api.read().await {
             Ok(Some(record)) if record.holder == self.candidate.me() => {
-                self.api.replace(&super::Record { holder: String::new(), ..record }).await.map(drop)
+                self.api.replace(&Record { holder: String::new(), ..record }).await.map(drop)
             }
             Ok(_) => return,
             Err(error) => Err(error),
@@ -91,12 +105,32 @@ impl<A: LeaseApi> Elector<A> {
                 self.sleep(*pause).await;
                 return None;
             }
-            Action::Read => answer(self.until_over(self.api.read()).await),
-            Action::Create(record) => answer(self.until_over(self.api.create(record)).await.map(Some)),
-            Action::Replace(record) => answer(self.until_over(self.api.replace(record)).await.map(Some)),
+            Action::Read => self.until_over(self.api.read()).await,
+            Action::Create(record) => self.until_over(self.api.create(record)).await.map(Some),
+            Action::Replace(record) => self.until_over(self.api.replace(record)).await.map(Some),
         };
+        let answer = self.answer(answer);
         self.candidate.answered(&action, sent, now(), answer);
         None
+    }
+
+    /// An API server that is away is told about once, and once when it is back.
+    fn answer(&mut self, result: Result<Option<Record>, LeaseError>) -> Answer {
+        let (answer, fails) = match result {
+            Ok(record) => (Answer::Record(record), false),
+            Err(LeaseError::Conflict) => (Answer::Conflict, false),
+            Err(error) => {
+                if !self.fails {
+                    tracing::warn!(%error, "requests about the lease fail");
+                }
+                (Answer::Failed, true)
+            }
+        };
+        if self.fails && !fails {
+            tracing::info!("requests about the lease succeed again");
+        }
+        self.fails = fails;
+        answer
     }
 
     /// No answer is worth waiting for once the lease is over.
@@ -127,17 +161,6 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-fn answer(result: Result<Option<super::Record>, LeaseError>) -> Answer {
-    match result {
-        Ok(record) => Answer::Record(record),
-        Err(LeaseError::Conflict) => Answer::Conflict,
-        Err(error) => {
-            tracing::warn!(%error, "a request about the lease failed");
-            Answer::Failed
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{
@@ -148,10 +171,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::{
-        admin::Health,
-        leader::{Record, Timing},
-    };
+    use crate::{admin::Health, leader::Timing};
 
     /// A Lease in memory, and an API server that can be away.
     #[derive(Clone, Default)]
@@ -198,14 +218,14 @@ mod tests {
     }
 
     fn elector(name: &str, lease: &FakeLease) -> Elector<FakeLease> {
-        Elector {
-            candidate: Candidate::new(name.into(), Timing::default()),
-            api: lease.clone(),
-            rng: StdRng::seed_from_u64(1),
-            leadership: Leadership::default(),
-            metrics: Metrics::new(),
-            heartbeat: Health::default().expect_beats("election", Duration::from_secs(30)),
-        }
+        Elector::new(
+            Candidate::new(name.into(), Timing::default()),
+            lease.clone(),
+            StdRng::seed_from_u64(1),
+            Leadership::default(),
+            Metrics::new(),
+            Health::default().expect_beats("election", Duration::from_secs(30)),
+        )
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,7 +36,7 @@ pub enum LeaseError {
     Conflict,
     #[error("the API server gave no answer in {CALL:?}")]
     NoAnswer,
-    #[error("{}", with_causes(.0))]
+    #[error("{}", with_causes(&**.0))]
     Refused(Box<kube::Error>),
 }
 
@@ -85,8 +85,7 @@ impl KubeLease {
 
     fn lease(&self, record: &Record) -> Lease {
         // The times are for people: nobody judges by them.
-        let now = MicroTime(self.clock.now());
-        let held = !record.holder.is_empty();
+        let now = self.clock.now();
         Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
@@ -98,8 +97,8 @@ impl KubeLease {
                 holder_identity: Some(record.holder.clone()),
                 lease_transitions: Some(record.transitions),
                 lease_duration_seconds: i32::try_from(record.lease.as_secs()).ok().map(|seconds| seconds.max(1)),
-                renew_time: Some(now.clone()),
-                acquire_time: held.then_some(now),
+                renew_time: Some(MicroTime(now)),
+                acquire_time: Some(MicroTime(record.acquired.unwrap_or(now))),
                 ..LeaseSpec::default()
             }),
         }
@@ -113,6 +112,7 @@ fn record(lease: Lease) -> Record {
         holder: spec.holder_identity.unwrap_or_default(),
         transitions: spec.lease_transitions.unwrap_or(0),
         lease: Duration::from_secs(seconds),
+        acquired: spec.acquire_time.map(|time| time.0),
         version: lease.metadata.resource_version.unwrap_or_default(),
     }
 }
@@ -165,12 +165,19 @@ mod tests {
             let spec = lease.spec.as_ref().unwrap();
             assert_eq!(spec.holder_identity.as_deref(), Some("a_1"));
             assert_eq!((spec.lease_duration_seconds, spec.lease_transitions), (Some(10), Some(3)));
+            let (acquired, renewed) = (spec.acquire_time.as_ref().unwrap().0, spec.renew_time.as_ref().unwrap().0);
+            assert!(acquired.to_string().starts_with("2026-01-01T12:00:00") && renewed > acquired);
             lease.metadata.resource_version = Some("42".into());
             answer(&lease)
         });
         let lease = KubeLease::new(client, "rtc-fleet-system", "rtc-fleet-operator", Arc::new(SystemClock));
-        let wanted =
-            Record { holder: "a_1".into(), transitions: 3, lease: Duration::from_secs(10), version: "41".into() };
+        let wanted = Record {
+            holder: "a_1".into(),
+            transitions: 3,
+            lease: Duration::from_secs(10),
+            acquired: Some("2026-01-01T12:00:00Z".parse().unwrap()),
+            version: "41".into(),
+        };
         let written = lease.replace(&wanted).await.unwrap();
         assert_eq!(written, Record { version: "42".into(), ..wanted });
         scenario.expect_requests(1).await;
@@ -185,8 +192,13 @@ mod tests {
         ] {
             let (client, _scenario) = Scenario::start(move |_| refusal(code, reason));
             let lease = KubeLease::new(client, "rtc-fleet-system", "rtc-fleet-operator", Arc::new(SystemClock));
-            let wanted =
-                Record { holder: "a_1".into(), transitions: 0, lease: Duration::from_secs(10), version: "1".into() };
+            let wanted = Record {
+                holder: "a_1".into(),
+                transitions: 0,
+                lease: Duration::from_secs(10),
+                acquired: None,
+                version: "1".into(),
+            };
             assert!(matches!(lease.replace(&wanted).await, Err(LeaseError::Conflict)), "{case}");
         }
     }

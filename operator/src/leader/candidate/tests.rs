@@ -4,7 +4,13 @@ use super::*;
 use proptest::prelude::*;
 
 fn record(holder: &str, version: &str) -> Record {
-    Record { holder: holder.into(), transitions: 4, lease: Duration::from_secs(10), version: version.into() }
+    Record {
+        holder: holder.into(),
+        transitions: 4,
+        lease: Duration::from_secs(10),
+        acquired: None,
+        version: version.into(),
+    }
 }
 
 #[test]
@@ -43,7 +49,13 @@ fn a_takeover_counts_one_transition_more_and_names_the_version_that_was_judged()
     let now = Instant::now();
     assert_eq!(candidate.next(now, 0.0), Action::Read);
     candidate.answered(&Action::Read, now, now, Answer::Record(Some(record("", "41"))));
-    let claim = Record { holder: "me".into(), transitions: 5, lease: Duration::from_secs(10), version: "41".into() };
+    let claim = Record {
+        holder: "me".into(),
+        transitions: 5,
+        lease: Duration::from_secs(10),
+        acquired: None,
+        version: "41".into(),
+    };
     let action = candidate.next(now, 0.0);
     assert_eq!(action, Action::Replace(claim.clone()));
     let written = Record { version: "42".into(), ..claim };
