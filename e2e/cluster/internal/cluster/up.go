@@ -15,6 +15,7 @@ import (
 	"rtcfleet.dev/e2e/cluster/internal/node"
 	"rtcfleet.dev/e2e/cluster/internal/preflight"
 	"rtcfleet.dev/e2e/cluster/internal/process"
+	"rtcfleet.dev/e2e/cluster/internal/topology"
 	"rtcfleet.dev/e2e/cluster/internal/wire"
 )
 
@@ -49,10 +50,10 @@ func (c *Cluster) Up(ctx context.Context) error {
 	}{
 		{"certificates and configuration", "1 s", prepare},
 		{"cgroups and supervisor", "1 s", func() error { return c.ground(ctx, mounts) }},
-		{"network namespaces and bridge", "1 s", func() error { return c.makeNetwork(ctx) }},
-		{"control plane: etcd, API server, controllers, scheduler", "10 s", func() error { return c.startControlPlane(ctx, &steps, mounts, credentials) }},
-		{fmt.Sprintf("%d nodes: containerd, kubelet, kube-proxy", len(c.Nodes.Nodes())), "5 s", func() error { return c.startNodes(ctx, &steps, mounts, specs) }},
-		{"waiting for the nodes to be Ready", "15 s", func() error { return c.waitReady(ctx, &steps, credentials) }},
+		{"network namespaces and bridge", "1 s", func() error { return c.makeNetwork(ctx, &steps) }},
+		{"control plane: etcd, API server, controllers, scheduler", "5 s", func() error { return c.startControlPlane(ctx, &steps, mounts, credentials) }},
+		{fmt.Sprintf("%d nodes: containerd, kubelet, kube-proxy", len(c.Nodes.Nodes())), "2 s", func() error { return c.startNodes(ctx, &steps, mounts, specs) }},
+		{"waiting for the nodes to be Ready", "5 s", func() error { return c.waitReady(ctx, &steps, credentials) }},
 	} {
 		if err := steps.step(step.what, step.usually, step.do); err != nil {
 			return err
@@ -120,7 +121,7 @@ func (c *Cluster) ground(ctx context.Context, mounts cgroup.Mounts) error {
 
 // makeNetwork takes bad cables out first: with the good one plugged in beside, packets would come
 // twice.
-func (c *Cluster) makeNetwork(ctx context.Context) error {
+func (c *Cluster) makeNetwork(ctx context.Context, steps *progress) error {
 	ended, err := c.endAllImpairments(ctx)
 	if err != nil {
 		return err
@@ -133,7 +134,12 @@ func (c *Cluster) makeNetwork(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	dropped, err := network.BridgedPacketsDropped(ctx)
+	if dropped {
+		steps.note("nodes cannot reach each other: the machine's firewall drops what passes a bridge;")
+		steps.note("allow it by `iptables -I FORWARD -i %[1]s -o %[1]s -j ACCEPT`", topology.Bridge)
+	}
+	return err
 }
 
 func (c *Cluster) startControlPlane(ctx context.Context, steps *progress, mounts cgroup.Mounts, credentials controlplane.Credentials) error {
