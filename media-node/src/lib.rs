@@ -1,3 +1,14 @@
 //! The media node: one process that relays, and later forwards and probes, real-time media.
 
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod credentials;
+mod health;
+mod http;
+mod life;
+mod log;
+mod metrics;
+mod node;
+mod process;
 pub mod turn;

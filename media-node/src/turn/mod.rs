@@ -1,3 +1,7 @@
 //! TURN: the protocol without sockets ([`proto`]) and, around it, the sockets.
 
+pub mod addresses;
+pub mod io;
 pub mod proto;
+pub mod role;
+pub mod secrets;

@@ -1,0 +1,139 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, ConfigError, Overrides};
+
+/// A node of an RTC fleet. Each subcommand that serves is a role; this release has `turn`.
+#[derive(Debug, Parser)]
+#[command(name = "media-node", version, max_term_width = 110, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ended as told; 1 failed while running; 2 wrong usage or configuration.
+
+Try it on this machine:
+  head -c 32 /dev/urandom | base64 > secret
+  printf '%s\\n' 'realm: localhost' \\
+    'listeners: [{protocol: UDP, address: \"127.0.0.1:3478\"}]' \\
+    'relay: {addresses: [127.0.0.1], allowPeers: [127.0.0.0/8]}' \\
+    'auth: {secretFiles: [secret]}' > turn.yaml
+  media-node turn --config turn.yaml &
+  media-node credentials --secret-file secret --user alice --ttl 1h";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Relay media for clients that cannot reach each other (TURN, RFC 8656, over UDP)
+    Turn(TurnArgs),
+    /// Print the JSON Schema of the configuration file, for editors and validators
+    ConfigSchema,
+    /// Print a TURN user name and password made from a shared secret
+    Credentials(CredentialsArgs),
+}
+
+/// SIGTERM and SIGINT refuse new allocations and give live ones the time of `drain.onTerminate`; a second signal ends
+/// the process at once.
+#[derive(Debug, Args)]
+pub struct TurnArgs {
+    /// The configuration file (YAML); `media-node config-schema` describes it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// Only check the configuration and the files it names, print every mistake, and exit (0 fine, 2 not)
+    #[arg(long)]
+    pub check: bool,
+
+    /// This machine's name in relay.machinesFile
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub machine: Option<String>,
+
+    /// Where /metrics, /healthz and /readyz are served, plain HTTP; wins over metrics.address [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "RTC_METRICS_ADDRESS", value_parser = config::parse_socket_address)]
+    pub metrics_address: Option<SocketAddr>,
+
+    /// Where the admin API is served, mutual TLS; wins over admin.address, needs an `admin` group in the file
+    /// [default: 127.0.0.1:9443]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "RTC_ADMIN_ADDRESS", value_parser = config::parse_socket_address)]
+    pub admin_address: Option<SocketAddr>,
+
+    /// How log lines look on stderr [default: plain on a terminal, json elsewhere]. RUST_LOG sets the level, such as
+    /// RUST_LOG=debug [default: info]
+    #[arg(long, value_name = "FORMAT", env = "RTC_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+impl TurnArgs {
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            machine: self.machine.clone(),
+            metrics_address: self.metrics_address,
+            admin_address: self.admin_address,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Plain,
+}
+
+/// TURN REST credentials: the user name is EXPIRY:NAME with the expiry in seconds since 1970, the password is
+/// base64(HMAC-SHA1(secret, user name)). The server needs nothing but the secret to check them.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  media-node credentials --secret-file secret --user alice --ttl 1h -o json")]
+pub struct CredentialsArgs {
+    /// File that holds the shared secret (one of auth.secretFiles); white space around it is left out
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: PathBuf,
+
+    /// Whom they are for: quotas.allocationsPerUser counts by this name
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+
+    /// How long new allocations can be made with them: a duration such as 30s, 10m, 24h. A server refuses more than
+    /// its auth.maxTtl
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = config::parse_duration)]
+    pub ttl: Duration,
+
+    /// How they are printed
+    #[arg(short, long, value_name = "FORMAT", default_value = "plain")]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// {"username", "password", "ttl"}, with the ttl in seconds.
+    Json,
+    /// `username NAME` and `password PASSWORD`, a line each.
+    Plain,
+}
+
+/// Why a command failed; `Display` is what stderr shows.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something on the command line, or a file that it names.
+    #[error("{0}")]
+    Usage(String),
+    /// It started, or tried to, and something in the way has to be removed.
+    #[error("{0}")]
+    Running(String),
+}
+
+impl Failure {
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Usage(_) => ExitCode::from(2),
+            Self::Running(_) => ExitCode::from(1),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The file as it is written. The comments here are what `media-node config-schema` and the editors that read it show.
+
+use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::values::{As, Bounded, List, Whole};
+use crate::turn::proto::Realm;
+
+/// Configuration of `media-node turn`. Durations are strings such as 30s, 10m, 24h or 1h30m. Relative paths start at
+/// the directory of this file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "media-node turn")]
+pub struct RawTurn {
+    /// The realm of the long-term credentials (RFC 8489 section 9.2), usually the DNS name of the service. 1 to 64
+    /// printable ASCII characters without quotes and backslashes.
+    #[schemars(required)]
+    pub realm: Option<As<Realm>>,
+    /// Where clients are served. 1 to 16.
+    #[schemars(required)]
+    pub listeners: Option<List<RawListener>>,
+    pub relay: Option<RawRelay>,
+    #[schemars(required)]
+    pub auth: Option<RawAuth>,
+    pub quotas: Option<RawQuotas>,
+    /// The admin API. Left out: there is none.
+    pub admin: Option<RawAdmin>,
+    pub metrics: Option<RawMetrics>,
+    pub drain: Option<RawDrain>,
+    /// Threads that relay, each with its own sockets. 0, the default: one a core.
+    pub threads: Option<Whole<Threads>>,
+}
+
+/// One address and port that clients reach.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawListener {
+    /// UDP. TCP and TLS are not served yet.
+    #[schemars(required)]
+    pub protocol: Option<String>,
+    /// Address and port. "[::]:3478" takes IPv6 only: write a second listener for IPv4.
+    #[schemars(required)]
+    pub address: Option<As<SocketAddr>>,
+}
+
+/// Where relayed ports are opened, and whom they may talk to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawRelay {
+    /// Addresses of this machine, at most one IPv4 and one IPv6. Left out, with machinesFile left out as well: the
+    /// addresses of the listeners, or those that the default route leaves from.
+    pub addresses: Option<List<As<IpAddr>>>,
+    /// What clients are told in place of `addresses`, where it differs (1:1 NAT), at most one IPv4 and one IPv6.
+    pub public_addresses: Option<List<As<IpAddr>>>,
+    /// A file `machines: {NAME: {addresses: [], publicAddresses: []}}` that holds this machine's addresses under the
+    /// name given by --machine, in place of `addresses` and `publicAddresses`. The node waits until its name is there.
+    pub machines_file: Option<PathBuf>,
+    /// First relayed port. 1024 to 65535, default 49152.
+    pub min_port: Option<Whole<Port>>,
+    /// Last relayed port. 1024 to 65535, default 65535.
+    pub max_port: Option<Whole<Port>>,
+    /// CIDRs opened in the standing deny list (private, loopback, link-local, multicast and other special ranges).
+    /// At most 1000.
+    pub allow_peers: Option<List<As<IpNet>>>,
+    /// CIDRs denied on top of the standing deny list; they win over allowPeers. At most 1000.
+    pub deny_peers: Option<List<As<IpNet>>>,
+}
+
+/// Who may use the server: TURN REST credentials, checked with shared secrets.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawAuth {
+    /// Files that hold a shared secret each, one or two: the current one, and during a rotation the previous one,
+    /// whose file may be missing. They are read again when they change. White space around a secret is left out.
+    #[schemars(required)]
+    pub secret_files: Option<List<PathBuf>>,
+    /// Credentials that expire further ahead than this are refused. 1m to 8760h, default 24h.
+    pub max_ttl: Option<As<Duration>>,
+}
+
+/// Limits on what clients can hold at one time.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawQuotas {
+    /// Allocations a user (the part of the user name after the colon). 1 to 1000000, default 20.
+    pub allocations_per_user: Option<Whole<Allocations>>,
+    /// Allocations in all. 1 to 1000000, default 100000.
+    pub allocations: Option<Whole<Allocations>>,
+}
+
+/// HTTPS with mutual TLS. All three files are read again when they change.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawAdmin {
+    /// Default 127.0.0.1:9443. --admin-address wins.
+    pub address: Option<As<SocketAddr>>,
+    /// PEM file with the server's certificate, then its issuers.
+    #[schemars(required)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    #[schemars(required)]
+    pub key: Option<PathBuf>,
+    /// PEM file with the authorities whose client certificates are accepted.
+    #[schemars(required)]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Plain HTTP: /metrics, /healthz, /readyz.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawMetrics {
+    /// Default 127.0.0.1:9090. --metrics-address wins.
+    pub address: Option<As<SocketAddr>>,
+}
+
+/// How the node ends.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawDrain {
+    /// How long live allocations may go on after SIGTERM or SIGINT. 0s to 168h, default 30s. A second signal ends the
+    /// process at once.
+    pub on_terminate: Option<As<Duration>>,
+}
+
+/// The file that `relay.machinesFile` names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawMachines {
+    pub machines: Option<std::collections::BTreeMap<String, Option<RawMachine>>>,
+}
+
+/// One machine of [`RawMachines`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawMachine {
+    pub addresses: Option<List<As<IpAddr>>>,
+    pub public_addresses: Option<List<As<IpAddr>>>,
+}
+
+/// A relayed port.
+#[derive(Debug)]
+pub struct Port;
+impl Bounded for Port {
+    const NAME: &'static str = "a port";
+    const MIN: u32 = 1024;
+    const MAX: u32 = 65535;
+    const EXAMPLE: u32 = 49152;
+}
+
+/// A number of threads.
+#[derive(Debug)]
+pub struct Threads;
+impl Bounded for Threads {
+    const NAME: &'static str = "a number of threads";
+    const MIN: u32 = 0;
+    const MAX: u32 = 256;
+    const EXAMPLE: u32 = 0;
+}
+
+/// A number of allocations.
+#[derive(Debug)]
+pub struct Allocations;
+impl Bounded for Allocations {
+    const NAME: &'static str = "a number of allocations";
+    const MIN: u32 = 1;
+    const MAX: u32 = 1_000_000;
+    const EXAMPLE: u32 = 1000;
+}

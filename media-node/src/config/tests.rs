@@ -1,0 +1,390 @@
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use super::{
+    Overrides, RelaySource, Threads, TurnConfig, json_schema,
+    machines::{self, Found},
+    parse,
+    warnings::{PortSettings, of_ports},
+};
+use crate::turn::proto::{PortRange, RelayAddress, RelayAddresses};
+
+const SMALLEST: &str = "
+realm: turn.example.org
+listeners: [{protocol: UDP, address: '0.0.0.0:3478'}]
+auth: {secretFiles: [secrets/current]}
+";
+
+fn good(text: &str) -> TurnConfig {
+    parse(text, Path::new("/etc/turn"), &Overrides::default()).unwrap_or_else(|m| panic!("{m:?}"))
+}
+
+fn mistakes_of(text: &str, overrides: &Overrides) -> Vec<String> {
+    match parse(text, Path::new("/etc/turn"), overrides) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(mistakes) => mistakes.all().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// [`SMALLEST`] with the top-level key of `line` replaced, or added.
+fn with(line: &str) -> String {
+    let key = line.trim_start().split(':').next().unwrap_or_default();
+    let kept: Vec<_> = SMALLEST.lines().filter(|l| !l.starts_with(&format!("{key}:"))).collect();
+    format!("{}\n{line}\n", kept.join("\n"))
+}
+
+fn relays(pairs: &[(&str, &str)]) -> RelayAddresses {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let pairs: Vec<_> = pairs.iter().map(|(l, p)| RelayAddress { local: ip(l), public: ip(p) }).collect();
+    RelayAddresses::new(&pairs).unwrap()
+}
+
+#[test]
+fn a_file_with_only_what_has_no_default_is_enough() {
+    let config = good(SMALLEST);
+    assert_eq!(config.realm.as_str(), "turn.example.org");
+    assert_eq!(config.listeners, ["0.0.0.0:3478".parse().unwrap()]);
+    assert_eq!(config.relay_addresses, RelaySource::Detect);
+    assert_eq!((config.relay_ports.first(), config.relay_ports.last()), (49152, 65535));
+    assert_eq!(config.auth.current, Path::new("/etc/turn/secrets/current"), "relative to the file");
+    assert_eq!(config.auth.previous, None);
+    assert_eq!(config.auth.max_ttl, Duration::from_secs(24 * 3600));
+    assert_eq!((config.quotas.per_user, config.quotas.total), (20, 100_000));
+    assert_eq!(config.metrics, "127.0.0.1:9090".parse().unwrap());
+    assert_eq!(config.admin, None);
+    assert_eq!(config.on_terminate, Duration::from_secs(30));
+    assert_eq!(config.threads, Threads::OneACore);
+    assert_eq!(config.hash.to_string().len(), 64);
+}
+
+#[test]
+fn every_key_is_taken_over() {
+    let config = good(
+        "
+realm: turn.example.org
+listeners:
+  - {protocol: UDP, address: '0.0.0.0:3478'}
+  - {protocol: UDP, address: '[::]:3478'}
+relay:
+  addresses: [10.0.0.7, '2001:db8::7']
+  publicAddresses: [203.0.113.7]
+  minPort: 50000
+  maxPort: 50999
+  allowPeers: [10.20.0.0/16, 10.30.0.1]
+  denyPeers: ['2001:db8:bad::/48']
+auth: {secretFiles: [/run/current, previous], maxTtl: 1h30m}
+quotas: {allocationsPerUser: 5, allocations: 500}
+admin: {address: '0.0.0.0:9443', certificate: tls.crt, key: tls.key, clientCa: /ca.crt}
+metrics: {address: '127.0.0.1:9091'}
+drain: {onTerminate: 1h}
+threads: 3
+",
+    );
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(
+        config.relay_addresses,
+        RelaySource::Given(relays(&[("10.0.0.7", "203.0.113.7"), ("2001:db8::7", "2001:db8::7")]))
+    );
+    assert_eq!(config.relay_ports.count(), 1000);
+    assert_eq!(config.allow_peers, ["10.20.0.0/16".parse().unwrap(), "10.30.0.1/32".parse().unwrap()]);
+    assert_eq!(config.deny_peers, ["2001:db8:bad::/48".parse().unwrap()]);
+    assert_eq!(config.auth.current, Path::new("/run/current"));
+    assert_eq!(config.auth.previous.as_deref(), Some(Path::new("/etc/turn/previous")));
+    assert_eq!(config.auth.max_ttl, Duration::from_secs(5400));
+    assert_eq!((config.quotas.per_user, config.quotas.total), (5, 500));
+    let admin = config.admin.unwrap();
+    assert_eq!(
+        (admin.certificate.as_path(), admin.client_ca.as_path()),
+        (Path::new("/etc/turn/tls.crt"), Path::new("/ca.crt"))
+    );
+    assert_eq!(config.on_terminate, Duration::from_secs(3600));
+    assert_eq!(config.threads, Threads::Exactly(3.try_into().unwrap()));
+}
+
+/// The line in place of its key in [`SMALLEST`], and what the only mistake then is.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "realm: ''",
+        r#"realm: "" is not a realm: write 1 to 64 printable ASCII characters without quotes and backslashes, such as turn.example.org"#,
+    ),
+    ("realm: 7", "realm: this is integer `7`: write a realm such as turn.example.org"),
+    ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),
+    (
+        "relm: x",
+        "relm: there is no such key: those here are realm, listeners, relay, auth, quotas, admin, metrics, drain, threads",
+    ),
+    ("listeners: []", r#"listeners: is empty: write a list such as [{protocol: UDP, address: "0.0.0.0:3478"}]"#),
+    ("listeners: 3478", "listeners: this is integer `3478`: write a list, such as [a, b]"),
+    (
+        "listeners: [{protocol: UDP}]",
+        r#"listeners[0].address: is missing: write an address and a port such as "0.0.0.0:3478""#,
+    ),
+    ("listeners: [{address: '1.2.3.4:1'}]", "listeners[0].protocol: is missing: write UDP"),
+    (
+        "listeners: [{protocol: TLS, address: '1.2.3.4:443'}]",
+        "listeners[0].protocol: TLS is not served yet: write UDP, or remove this listener",
+    ),
+    (
+        "listeners: [{protocol: SCTP, address: '1.2.3.4:443'}]",
+        r#"listeners[0].protocol: "SCTP" is not a protocol: write UDP"#,
+    ),
+    (
+        "listeners: [{protocol: UDP, address: 3478}]",
+        r#"listeners[0].address: this is integer `3478`: write an address and a port such as "0.0.0.0:3478" or "[::]:3478""#,
+    ),
+    (
+        "listeners: [{protocol: UDP, address: '0.0.0.0'}]",
+        r#"listeners[0].address: "0.0.0.0" is not an address and a port: write "0.0.0.0:3478" or "[::]:3478""#,
+    ),
+    (
+        "listeners: [{protocol: UDP, address: '0.0.0.0:0'}]",
+        r#"listeners[0].address: "0.0.0.0:0" is not an address and a port: write a port from 1 to 65535"#,
+    ),
+    (
+        "listeners: [{protocol: UDP, address: '224.0.0.1:1'}]",
+        "listeners[0].address: 224.0.0.1 is a multicast address: write one of this machine",
+    ),
+    (
+        "listeners: [{protocol: UDP, address: '1.2.3.4:1'}, {protocol: UDP, address: '1.2.3.4:1'}]",
+        "listeners[1].address: 1.2.3.4:1 is the address of listeners[0] as well: remove one of them",
+    ),
+    (
+        "listeners: [{protocol: UDP, address: '1.2.3.4:50000'}]",
+        "listeners[0].address: port 50000 is one of the relayed ports 49152-65535: write one outside, or narrow the range",
+    ),
+    ("listeners: [~]", "listeners[0]: is empty: remove it, or write a value"),
+    ("relay: {minPort: 70000}", "relay.minPort: 70000 is not a port: write 1024 to 65535, such as 49152"),
+    ("relay: {minPort: -1}", "relay.minPort: -1 is not a port: write 1024 to 65535, such as 49152"),
+    (
+        "relay: {maxPort: '60000'}",
+        r#"relay.maxPort: this is string "60000": write a port: a whole number from 1024 to 65535, such as 49152"#,
+    ),
+    (
+        "relay: {minPort: 60000, maxPort: 50000}",
+        "relay.minPort: 60000 is above relay.maxPort 50000: write minPort <= maxPort, such as 49152 and 65535",
+    ),
+    (
+        "relay: {minport: 60000}",
+        "relay.minport: there is no such key: those here are addresses, publicAddresses, machinesFile, minPort, maxPort, allowPeers, denyPeers",
+    ),
+    ("relay: {addresses: []}", "relay.addresses: is empty: write an address of this machine, or leave the key out"),
+    (
+        "relay: {addresses: [0.0.0.0]}",
+        "relay.addresses[0]: 0.0.0.0 stands for every address: write the one that packets arrive at",
+    ),
+    (
+        "relay: {addresses: [255.255.255.255]}",
+        "relay.addresses[0]: 255.255.255.255 is not the address of one machine: write one that is",
+    ),
+    (
+        "relay: {addresses: ['fe80::1']}",
+        "relay.addresses[0]: fe80::1 means something else on every link: write a global or a unique local address",
+    ),
+    (
+        "relay: {addresses: ['::ffff:10.0.0.1']}",
+        r#"relay.addresses[0]: "::ffff:10.0.0.1" is not an IP address: write 10.0.0.1"#,
+    ),
+    (
+        "relay: {addresses: [example.org]}",
+        r#"relay.addresses[0]: "example.org" is not an IP address: write 203.0.113.7 or "2001:db8::7""#,
+    ),
+    (
+        "relay: {addresses: [10.0.0.1, 10.0.0.2]}",
+        "relay.addresses[1]: 10.0.0.2 is the second of its family after 10.0.0.1: write one IPv4 and one IPv6 at the most",
+    ),
+    (
+        "relay: {addresses: [10.0.0.1], publicAddresses: ['2001:db8::1']}",
+        "relay.publicAddresses: 2001:db8::1 stands for no address: write this machine's IPv6 address in addresses too",
+    ),
+    (
+        "relay: {publicAddresses: [203.0.113.7]}",
+        "relay.publicAddresses: 203.0.113.7 stands for no address: write this machine's IPv4 address in addresses too",
+    ),
+    (
+        "relay: {machinesFile: m.yaml}",
+        "relay.machinesFile: needs this machine's name: pass --machine NAME or set NODE_NAME",
+    ),
+    (
+        "relay: {allowPeers: [10.0.0.5/8]}",
+        r#"relay.allowPeers[0]: "10.0.0.5/8" is not a CIDR: write 10.0.0.0/8 for the network or 10.0.0.5 for the one address"#,
+    ),
+    (
+        "relay: {denyPeers: [lan]}",
+        r#"relay.denyPeers[0]: "lan" is not a CIDR: write 10.20.0.0/16 or 10.20.0.7 or "fd00:20::/48""#,
+    ),
+    ("auth:", "auth: is missing: write auth: {secretFiles: [secrets/current]}"),
+    (
+        "auth: {}",
+        "auth.secretFiles: is missing: write the files that hold the current secret and, during a rotation, the previous one",
+    ),
+    ("auth: {secretFiles: [a, b, c]}", "auth.secretFiles: has 3 entries: write 2 at the most"),
+    (
+        "auth: {secretFiles: [a], maxTtl: 24}",
+        "auth.maxTtl: this is integer `24`: write a duration such as 30s or 10m or 24h or 1h30m",
+    ),
+    (
+        "auth: {secretFiles: [a], maxTtl: 1 fortnight}",
+        r#"auth.maxTtl: "1 fortnight" is not a duration: write 30s or 10m or 24h or 1h30m"#,
+    ),
+    ("auth: {secretFiles: [a], maxTtl: 1s}", "auth.maxTtl: 1s is out of range: write 1m to 8760h, such as 24h"),
+    (
+        "quotas: {allocations: 0}",
+        "quotas.allocations: 0 is not a number of allocations: write 1 to 1000000, such as 1000",
+    ),
+    (
+        "quotas: {allocations: 10, allocationsPerUser: 11}",
+        "quotas.allocationsPerUser: 11 is above quotas.allocations 10: write that number or less",
+    ),
+    ("admin: {key: k, clientCa: c}", "admin.certificate: is missing: write the PEM file with the server's certificate"),
+    (
+        "admin: {address: '127.0.0.1:9090', certificate: c, key: k, clientCa: c}",
+        "admin.address: 127.0.0.1:9090 is metrics.address as well: write another port",
+    ),
+    (
+        "metrics: {address: '127.0.0.1:50000'}",
+        "metrics.address: port 50000 is one of the relayed ports 49152-65535: write one outside, or narrow the range",
+    ),
+    ("drain: {onTerminate: 200h}", "drain.onTerminate: 720000s is out of range: write 0s to 168h, such as 1h"),
+    ("drain: 1h", r#"drain: this is string "1h": write a group of keys"#),
+    ("threads: 1000", "threads: 1000 is not a number of threads: write 0 to 256, such as 0"),
+    ("1: x", ": the key 1 is not a string: remove it"),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_path_and_a_remedy() {
+    for (text, expected) in MISTAKES {
+        assert_eq!(mistakes_of(&with(text), &Overrides::default()), [expected.trim_start_matches(": ")], "{text}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let found = mistakes_of(
+        "
+realm: turn.example.org
+listners: []
+listeners: [{protocol: TCP, address: nowhere}, {protocol: UDP, address: '0.0.0.0:3478', port: 1}]
+relay: {minPort: 70000, addresses: [0.0.0.0, nonsense]}
+auth: {secretFiles: [], maxTtl: 24}
+threads: many
+",
+        &Overrides::default(),
+    );
+    let paths: Vec<_> = found.iter().filter_map(|m| m.split(": ").next()).collect();
+    assert_eq!(
+        paths,
+        [
+            "listners",
+            "listeners[0].address",
+            "listeners[1].port",
+            "relay.minPort",
+            "relay.addresses[1]",
+            "auth.maxTtl",
+            "threads",
+            "listeners[0].protocol",
+            "relay.addresses[0]",
+            "auth.secretFiles",
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn what_is_not_yaml_is_refused_with_its_line() {
+    let found = mistakes_of("realm: [", &Overrides::default());
+    assert!(found[0].starts_with("this is not YAML: ") && found[0].contains("line 2"), "{found:?}");
+    let found = mistakes_of("realm: a\nrealm: b", &Overrides::default());
+    assert!(found[0].contains("duplicate"), "{found:?}");
+    assert_eq!(
+        mistakes_of("just words", &Overrides::default())[0],
+        "this is string \"just words\": write a group of keys"
+    );
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let overrides = Overrides {
+        machine: Some("centralindia-1".into()),
+        metrics_address: Some("10.0.0.1:9090".parse().unwrap()),
+        admin_address: Some("10.0.0.1:9443".parse().unwrap()),
+    };
+    let text = format!("{SMALLEST}\nrelay: {{machinesFile: m.yaml}}\nadmin: {{certificate: c, key: k, clientCa: a}}");
+    let config = parse(&text, Path::new("/etc/turn"), &overrides).unwrap();
+    assert_eq!(config.metrics, "10.0.0.1:9090".parse().unwrap());
+    assert_eq!(config.admin.unwrap().address, "10.0.0.1:9443".parse().unwrap());
+    let expected = RelaySource::Machines { file: "/etc/turn/m.yaml".into(), machine: "centralindia-1".into() };
+    assert_eq!(config.relay_addresses, expected);
+    assert_eq!(
+        mistakes_of(
+            &with("relay: {machinesFile: m, addresses: [10.0.0.1]}"),
+            &Overrides { admin_address: None, ..overrides.clone() }
+        ),
+        ["relay.addresses: stands beside relay.machinesFile, which holds the addresses: remove one of the two"]
+    );
+    assert_eq!(
+        mistakes_of(SMALLEST, &overrides),
+        [
+            "admin: is missing: write admin: {certificate: …, key: …, clientCa: …}, or leave out --admin-address=10.0.0.1:9443"
+        ]
+    );
+}
+
+#[test]
+fn a_machine_is_found_by_its_name_and_others_mistakes_do_not_matter() {
+    let text = "
+machines:
+  centralindia-1: {addresses: [10.200.0.11, 'fd00:200::11'], publicAddresses: [203.0.113.7]}
+  centralindia-2: {addresses: [nonsense]}
+  southindia-1: {addresses: []}
+";
+    assert_eq!(
+        machines::find(text, "centralindia-1"),
+        Ok(Found::Addresses(relays(&[("10.200.0.11", "203.0.113.7"), ("fd00:200::11", "fd00:200::11")])))
+    );
+    assert_eq!(machines::find(text, "southindia-1"), Ok(Found::NotYet));
+    assert_eq!(machines::find(text, "southindia-2"), Ok(Found::NotYet));
+    assert_eq!(machines::find("", "southindia-2"), Ok(Found::NotYet));
+    let mistakes = machines::find(text, "centralindia-2").unwrap_err();
+    let found: Vec<_> = mistakes.all().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            r#"machines.centralindia-2.addresses[0]: "nonsense" is not an IP address: write 203.0.113.7 or "2001:db8::7""#
+        ]
+    );
+}
+
+#[test]
+fn ports_that_others_pick_from_are_warned_about() {
+    let ports = |first, last| PortRange::parse(first, last).unwrap();
+    let settings = |reserved: &str| PortSettings { local_range: "32768\t60999\n".into(), reserved: reserved.into() };
+    for (case, range, reserved, expected) in [
+        ("clear of both", ports(61000, 65535), "", vec![]),
+        ("inside the ephemeral ports", ports(49152, 65535), "\n", vec!["49152-60999"]),
+        ("reserved", ports(49152, 65535), "8080,49152-65535", vec![]),
+        ("reserved in part", ports(49152, 65535), "49152-60000", vec!["60001-60999"]),
+        ("NodePorts", ports(20000, 32767), "", vec!["30000-32767"]),
+        ("both", ports(20000, 40000), "", vec!["32768-40000", "30000-32767"]),
+    ] {
+        let warnings = of_ports(range, &settings(reserved));
+        assert_eq!(warnings.len(), expected.len(), "{case}: {warnings:?}");
+        for (warning, part) in warnings.iter().zip(expected) {
+            assert!(warning.contains(&format!("relayed ports {part} ")), "{case}: {warning}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_describes_every_key_and_refuses_others() {
+    let schema = serde_json::to_value(json_schema()).unwrap();
+    assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["required"], serde_json::json!(["realm", "listeners", "auth"]));
+    let root = &schema["properties"];
+    let groups = schema["$defs"].as_object().expect("groups of keys").values().map(|group| &group["properties"]);
+    let undocumented: Vec<_> = groups
+        .chain([root, &root["auth"]["properties"]])
+        .flat_map(|properties| properties.as_object().expect("a group has properties"))
+        // A group carries its description where it is defined.
+        .filter(|(_, property)| property.get("description").is_none() && property.get("anyOf").is_none())
+        .collect();
+    assert!(undocumented.is_empty(), "{undocumented:?}");
+}

@@ -1,0 +1,74 @@
+//! Which addresses this machine has, and which of them relays when the configuration leaves it open.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use super::proto::{RelayAddress, RelayAddresses};
+
+/// Somewhere beyond the default route. Nothing is ever sent there (RFC 5737, RFC 3849).
+const FAR_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+const FAR_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 9);
+
+/// For each family that has a listener: the address of the first listener bound to one, or else the address that the
+/// default route leaves from.
+pub fn choose(
+    listeners: &[SocketAddr],
+    default_route: impl Fn(SocketAddr) -> Option<IpAddr>,
+) -> Option<RelayAddresses> {
+    let of_family = |far: SocketAddr| {
+        let mut of_family = listeners.iter().map(SocketAddr::ip).filter(|ip| ip.is_ipv4() == far.is_ipv4()).peekable();
+        of_family.peek()?;
+        of_family.find(|ip| !ip.is_unspecified()).or_else(|| default_route(far))
+    };
+    let found = [FAR_V4, FAR_V6].into_iter().filter_map(of_family);
+    let pairs: Vec<_> = found.map(|ip| RelayAddress { local: ip, public: ip }).collect();
+    RelayAddresses::new(&pairs).ok()
+}
+
+/// The source address that the kernel would use for `far`.
+pub fn default_route(far: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if far.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(far).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+/// Every address of every interface, now.
+pub fn own() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let mut own: Vec<IpAddr> = interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .collect();
+    own.sort_unstable();
+    own.dedup();
+    own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relay_addresses_that_nobody_wrote_are_those_of_the_listeners_or_of_the_default_route() {
+        let route = |far: SocketAddr| {
+            let v4: IpAddr = "10.0.0.9".parse().unwrap();
+            far.is_ipv4().then_some(v4)
+        };
+        for (case, listeners, expected) in [
+            ("bound to an address", vec!["127.0.0.1:3478", "[::1]:3478"], vec!["127.0.0.1", "::1"]),
+            ("bound to all", vec!["0.0.0.0:3478"], vec!["10.0.0.9"]),
+            ("no default route", vec!["[::]:3478"], vec![]),
+            ("one of two families has a route", vec!["0.0.0.0:3478", "[::]:3478"], vec!["10.0.0.9"]),
+            ("an address before all", vec!["0.0.0.0:3478", "10.0.0.7:3479"], vec!["10.0.0.7"]),
+        ] {
+            let listeners: Vec<SocketAddr> = listeners.iter().map(|l| l.parse().unwrap()).collect();
+            let chosen = choose(&listeners, route);
+            let got: Vec<_> = chosen.iter().flat_map(RelayAddresses::iter).map(|a| a.local.to_string()).collect();
+            assert_eq!(got, expected, "{case}");
+        }
+    }
+}

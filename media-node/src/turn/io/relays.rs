@@ -1,0 +1,167 @@
+//! The relay sockets of one thread.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use nix::sys::{
+    epoll::{Epoll, EpollEvent, EpollFlags},
+    socket::{setsockopt, sockopt},
+};
+use socket2::Socket;
+
+use super::{
+    counters::IoCounters,
+    sockets::{size_buffers, udp},
+    sys,
+};
+use crate::turn::proto::{OpenError, RelayId, RelayPorts};
+
+/// Asked for on a relay socket: a key frame of 1080p video that arrives at once is about a quarter.
+const RELAY_BUFFER: usize = 1024 * 1024;
+
+/// File descriptors that the relay sockets of all threads may have together.
+#[derive(Debug)]
+pub struct Descriptors(AtomicI64);
+
+impl Descriptors {
+    pub fn new(count: u64) -> Self {
+        Self(AtomicI64::new(i64::try_from(count).unwrap_or(i64::MAX)))
+    }
+
+    fn take(&self) -> bool {
+        let taken = self.0.fetch_sub(1, Ordering::Relaxed) > 0;
+        if !taken {
+            self.give_back();
+        }
+        taken
+    }
+
+    fn give_back(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One relay socket.
+#[derive(Debug)]
+pub struct Relay {
+    socket: Socket,
+    v4: bool,
+    dont_fragment: bool,
+}
+
+impl Relay {
+    fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = udp(address)?;
+        size_buffers(&socket, RELAY_BUFFER);
+        socket.bind(&address.into())?;
+        // ICMP errors are for the client to hear (RFC 8656 section 11.5).
+        if address.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        } else {
+            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+        }
+        sys::set_dont_fragment(socket.as_fd(), address.is_ipv4(), false)?;
+        Ok(Self { socket, v4: address.is_ipv4(), dont_fragment: false })
+    }
+
+    /// Sets the DF bit for what is sent next.
+    pub fn set_dont_fragment(&mut self, on: bool) {
+        if self.dont_fragment != on && sys::set_dont_fragment(self.socket.as_fd(), self.v4, on).is_ok() {
+            self.dont_fragment = on;
+        }
+    }
+
+    /// Forgets an error that stands at the socket without being in its queue.
+    pub fn clear_error(&self) {
+        let _ = self.socket.take_error();
+    }
+}
+
+impl AsFd for Relay {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A slab: a [`RelayId`] is a place in it, the last one given up is the next one taken.
+pub struct Relays {
+    epoll: Arc<Epoll>,
+    /// Of the token that `epoll` reports for a relay.
+    token: fn(RelayId) -> u64,
+    places: Vec<Option<Relay>>,
+    free: Vec<u32>,
+    descriptors: Arc<Descriptors>,
+    counters: Arc<IoCounters>,
+}
+
+impl Relays {
+    pub fn new(
+        epoll: Arc<Epoll>,
+        token: fn(RelayId) -> u64,
+        descriptors: Arc<Descriptors>,
+        counters: Arc<IoCounters>,
+    ) -> Self {
+        Self { epoll, token, places: Vec::new(), free: Vec::new(), descriptors, counters }
+    }
+
+    pub fn get(&mut self, relay: RelayId) -> Option<&mut Relay> {
+        self.places.get_mut(relay.0 as usize)?.as_mut()
+    }
+}
+
+impl RelayPorts for Relays {
+    fn open(&mut self, address: IpAddr, port: u16) -> Result<RelayId, OpenError> {
+        if !self.descriptors.take() {
+            self.counters.relay_not_opened();
+            return Err(OpenError::Exhausted);
+        }
+        let id = self.free.last().copied().map_or_else(|| u32::try_from(self.places.len()), Ok);
+        let opened = id.map_err(|_| OpenError::Exhausted).and_then(|id| {
+            let relay = Relay::bind(SocketAddr::new(address, port)).map_err(|error| reason(&error))?;
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, (self.token)(RelayId(id)));
+            self.epoll.add(&relay, event).map_err(|_| OpenError::Exhausted)?;
+            Ok((id, relay))
+        });
+        match opened {
+            Ok((id, relay)) => {
+                if self.free.pop().is_some() {
+                    self.places[id as usize] = Some(relay);
+                } else {
+                    self.places.push(Some(relay));
+                }
+                self.counters.relay_opened();
+                Ok(RelayId(id))
+            }
+            Err(error) => {
+                self.descriptors.give_back();
+                if error == OpenError::Exhausted {
+                    self.counters.relay_not_opened();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn close(&mut self, relay: RelayId) {
+        // Closing a socket takes it out of epoll.
+        if self.places.get_mut(relay.0 as usize).is_some_and(|place| place.take().is_some()) {
+            self.free.push(relay.0);
+            self.descriptors.give_back();
+            self.counters.relay_closed();
+        }
+    }
+}
+
+fn reason(error: &io::Error) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => OpenError::InUse,
+        _ => OpenError::Exhausted,
+    }
+}

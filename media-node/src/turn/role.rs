@@ -1,0 +1,397 @@
+//! `media-node turn`, from the configuration file to the exit code.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rtcfleet_node_api::Counters;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    addresses,
+    io::{self, Control, ListenError, ShardError, Shards},
+    proto::{PeerPolicy, RelayAddresses, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared},
+    secrets::{Follower, Look},
+};
+use crate::{
+    admin::{self, tls::TlsFiles},
+    cli::{Failure, TurnArgs},
+    config::{self, RelaySource, Threads, TurnConfig, machines::Found, warnings},
+    health, http,
+    life::Duty,
+    log,
+    metrics::Metrics,
+    node::Node,
+};
+
+/// Between two looks at a file that is waited for.
+const WAITING: Duration = Duration::from_secs(1);
+/// Between two looks at the secret files.
+const SECRETS: Duration = Duration::from_secs(2);
+/// Between two looks at the admin certificates.
+const CERTIFICATES: Duration = Duration::from_secs(5);
+/// Between two looks at the number of sessions while they drain.
+const TICK: Duration = Duration::from_millis(200);
+/// For the threads to end once told to.
+const STOP: Duration = Duration::from_secs(2);
+
+/// The role while it serves: what admin API, metrics and health read.
+#[derive(Debug)]
+pub struct Turn {
+    pub shared: Arc<Shared>,
+    pub secrets: Arc<SecretsHealth>,
+    relays: RelayAddresses,
+    ports: u32,
+    controls: Vec<Arc<Control>>,
+}
+
+impl Turn {
+    pub fn public_addresses(&self) -> Vec<IpAddr> {
+        self.relays.iter().map(|address| address.public).collect()
+    }
+
+    /// Over all relay addresses.
+    pub fn relay_ports(&self) -> u64 {
+        u64::from(self.ports) * self.relays.iter().count() as u64
+    }
+
+    pub fn counters(&self) -> Counters {
+        let totals = self.shared.totals();
+        Counters {
+            packets_to_peers: totals.packets_to_peers,
+            bytes_to_peers: totals.bytes_to_peers,
+            packets_to_clients: totals.packets_to_clients,
+            bytes_to_clients: totals.bytes_to_clients,
+            packets_dropped: totals.dropped_in_all(),
+        }
+    }
+
+    pub fn shards(&self) -> impl Iterator<Item = (usize, ShardSnapshot)> {
+        let indexes = (0..self.controls.len()).map(|index| (index, u16::try_from(index).unwrap_or(u16::MAX)));
+        indexes.map(|(index, shard)| (index, self.shared.counters(ShardIndex(shard)).snapshot()))
+    }
+
+    pub fn io_counters(&self) -> impl Iterator<Item = (usize, &io::counters::IoCounters)> {
+        self.controls.iter().map(|control| &*control.counters).enumerate()
+    }
+
+    /// The thread whose loop has not turned for the longest time.
+    pub fn quietest(&self, now: Instant) -> Option<(usize, Duration)> {
+        self.controls.iter().map(|control| control.quiet_for(now)).enumerate().max_by_key(|(_, quiet)| *quiet)
+    }
+}
+
+/// How the secrets in force came about.
+#[derive(Debug, Default)]
+pub struct SecretsHealth {
+    changed_at: AtomicU64,
+    stale: AtomicBool,
+    errors: AtomicU64,
+}
+
+/// [`SecretsHealth`] at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretsSnapshot {
+    /// Seconds since 1970.
+    pub changed_at: u64,
+    pub stale: bool,
+    pub errors: u64,
+}
+
+impl SecretsHealth {
+    fn note(&self, look: Look, now: Timestamp) {
+        match look {
+            Look::Same => {}
+            Look::Changed => self.changed_at.store(now.as_second().unsigned_abs(), Ordering::Relaxed),
+            Look::Failed => drop(self.errors.fetch_add(1, Ordering::Relaxed)),
+        }
+        self.stale.store(look == Look::Failed, Ordering::Relaxed);
+    }
+
+    pub fn read(&self) -> SecretsSnapshot {
+        SecretsSnapshot {
+            changed_at: self.changed_at.load(Ordering::Relaxed),
+            stale: self.stale.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+        }
+    }
+}
+
+pub fn run(args: &TurnArgs) -> Result<(), Failure> {
+    let config = config::load(&args.config, &args.overrides())?;
+    let tls = load_tls(&config)?;
+    if args.check {
+        return report_check(&args.config, &config);
+    }
+    log::start(args.log_format);
+    let descriptors = raise_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Running(format!("the runtime could not be started: {error}")))?;
+    runtime.block_on(serve(config, tls, descriptors))
+}
+
+fn load_tls(config: &TurnConfig) -> Result<Option<Arc<TlsFiles>>, Failure> {
+    let tls = config.admin.as_ref().map(TlsFiles::load).transpose();
+    tls.map(|tls| tls.map(Arc::new)).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn report_check(path: &Path, config: &TurnConfig) -> Result<(), Failure> {
+    super::secrets::read_file(&config.auth.current)
+        .map_err(|error| Failure::Usage(format!("auth.secretFiles[0]: {}: {error}", config.auth.current.display())))?;
+    println!("{}: fine", path.display());
+    Ok(())
+}
+
+/// How many file descriptors there may be.
+fn raise_limit() -> u64 {
+    match io::raise_descriptor_limit() {
+        Ok((soft, hard)) => {
+            tracing::info!(from = soft, to = hard, "limit on open files raised as far as it goes");
+            hard
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files could not be raised: fewer allocations fit");
+            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+        }
+    }
+}
+
+async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64) -> Result<(), Failure> {
+    let node = Node::new(config.hash.to_string(), Timestamp::now());
+    let mut signals = Signals::catch()?;
+    tracing::info!(version = crate::node::VERSION, config = %config.hash, realm = %config.realm, "starting");
+    open_http(&node, &config, tls).await?;
+
+    let Some((relays, secrets)) = signals.unless_ended(&node, wait_for_inputs(&config)).await else {
+        return Ok(());
+    };
+    let (shared, mut shards) = open_shards(&config, relays.clone(), &secrets, descriptors)?;
+    let health = follow_secrets(secrets, Arc::clone(&shared));
+    node.opened(Turn {
+        shared,
+        secrets: health,
+        relays,
+        ports: config.relay_ports.count(),
+        controls: shards.controls(),
+    });
+    let ended = live(&node, &mut signals, &mut shards, config.on_terminate).await;
+    shards.stop(STOP);
+    tracing::info!("ended");
+    ended.map_err(|error| Failure::Running(error.to_string()))
+}
+
+/// From the first allocation to the last.
+async fn live(node: &Node, signals: &mut Signals, shards: &mut Shards, grace: Duration) -> Result<(), ShardError> {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = node.changed.notified() => {}
+            () = signals.next() => node.signal(Timestamp::now(), grace),
+            error = shards.failed() => return Err(error),
+        }
+        match node.tick(Timestamp::now()) {
+            Duty::Serve => {}
+            Duty::CloseSessions => shards.close_all(),
+            Duty::Exit => return Ok(()),
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, Failure> {
+        let catch = |kind| signal(kind).map_err(|error| Failure::Running(format!("signals: {error}")));
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// What `work` gives, or nothing if a signal comes first: there is nothing to drain yet.
+    async fn unless_ended<T>(&mut self, node: &Node, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            result = work => Some(result),
+            () = self.next() => {
+                node.signal(Timestamp::now(), Duration::ZERO);
+                None
+            }
+        }
+    }
+}
+
+async fn open_http(node: &Arc<Node>, config: &TurnConfig, tls: Option<Arc<TlsFiles>>) -> Result<(), Failure> {
+    let metrics = Arc::new(Metrics::new(Arc::clone(node)));
+    let listener = listen("metrics.address", config.metrics).await?;
+    tokio::spawn(http::serve(listener, None, health::router(Arc::clone(node), metrics)));
+    tracing::info!(address = %config.metrics, "serving /metrics, /healthz and /readyz");
+    if let (Some(tls), Some(admin)) = (tls, &config.admin) {
+        let listener = listen("admin.address", admin.address).await?;
+        tokio::spawn(http::serve(listener, Some(Arc::clone(&tls)), admin::router(Arc::clone(node))));
+        tokio::spawn(follow_certificates(tls));
+        tracing::info!(address = %admin.address, "serving the admin API");
+    }
+    Ok(())
+}
+
+async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::Running(format!("{key}: {address}: {error}: end what listens there, or write another address"))
+    })
+}
+
+/// What the node cannot start without and may have to wait for. Alive, not ready.
+async fn wait_for_inputs(config: &TurnConfig) -> (RelayAddresses, Follower) {
+    let relays = relay_addresses(config).await;
+    let mut follower = Follower::new(config.auth.clone());
+    follower.look();
+    while follower.secrets().is_none() {
+        sleep(WAITING).await;
+        follower.look();
+    }
+    (relays, follower)
+}
+
+async fn relay_addresses(config: &TurnConfig) -> RelayAddresses {
+    // Each reason to wait is said once.
+    let mut said = String::new();
+    loop {
+        let why = match &config.relay_addresses {
+            RelaySource::Given(relays) => return relays.clone(),
+            RelaySource::Detect => match addresses::choose(&config.listeners, addresses::default_route) {
+                Some(relays) => {
+                    let found: Vec<_> = relays.iter().map(|address| address.local).collect();
+                    tracing::info!(addresses = ?found, "relay.addresses is left out: relaying on the listeners' addresses or those of the default route");
+                    return relays;
+                }
+                None => "relay.addresses: there is no default route to find an address by: write the address that packets arrive at".to_owned(),
+            },
+            RelaySource::Machines { file, machine } => match config::find_machine(file, machine) {
+                Ok(Found::Addresses(relays)) => return relays,
+                Ok(Found::NotYet) => {
+                    format!("relay.machinesFile: {} has no addresses for {machine} yet", file.display())
+                }
+                Err(error) => error.to_string(),
+            },
+        };
+        if said != why {
+            tracing::warn!(reason = why, "waiting for the addresses to relay on");
+            said = why;
+        }
+        sleep(WAITING).await;
+    }
+}
+
+fn open_shards(
+    config: &TurnConfig,
+    relays: RelayAddresses,
+    secrets: &Follower,
+    descriptors: u64,
+) -> Result<(Arc<Shared>, Shards), Failure> {
+    let running = |error: &dyn std::error::Error| Failure::Running(error.to_string());
+    let threads = match config.threads {
+        Threads::OneACore => io::default_threads(),
+        Threads::Exactly(threads) => threads,
+    };
+    let secrets: Secrets =
+        secrets.secrets().ok_or_else(|| Failure::Running("auth.secretFiles: no secret".to_owned()))?;
+    let mut nonce_key = [0; 32];
+    getrandom::fill(&mut nonce_key).map_err(|error| running(&error))?;
+    let server = Arc::new(server_config(config, relays));
+    let shards = u16::try_from(threads.get()).unwrap_or(u16::MAX);
+    let shared = Shared::new(&server, shards, secrets, nonce_key);
+    warn_of_ports(config);
+    let listeners =
+        io::open_listeners(&config.listeners, threads.get()).map_err(|error: ListenError| running(&error))?;
+    for listener in listeners.iter().take(1).flatten() {
+        let (receive, send) = listener.buffers();
+        tracing::info!(
+            address = %listener.bound(), threads, asked = io::asked_buffer(), receive, send,
+            "listening; socket buffers in bytes, as the kernel counts them (twice what it gave)"
+        );
+    }
+    let shards = Shards::start(&server, &shared, listeners, descriptors).map_err(|error| running(&error))?;
+    Ok((shared, shards))
+}
+
+fn server_config(config: &TurnConfig, relays: RelayAddresses) -> ServerConfig {
+    for address in relays.iter() {
+        tracing::info!(
+            address = %address.local, public = %address.public,
+            ports = format!("{}-{}", config.relay_ports.first(), config.relay_ports.last()), "relaying"
+        );
+    }
+    ServerConfig {
+        peers: PeerPolicy::new(config.allow_peers.clone(), config.deny_peers.clone()),
+        own_addresses: addresses::own(),
+        max_credential_ttl: config.auth.max_ttl,
+        quotas: config.quotas,
+        ..ServerConfig::new(config.realm.clone(), relays, config.relay_ports)
+    }
+}
+
+fn warn_of_ports(config: &TurnConfig) {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    let settings =
+        warnings::PortSettings { local_range: read("ip_local_port_range"), reserved: read("ip_local_reserved_ports") };
+    for warning in warnings::of_ports(config.relay_ports, &settings) {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn follow_secrets(mut follower: Follower, shared: Arc<Shared>) -> Arc<SecretsHealth> {
+    let health = Arc::<SecretsHealth>::default();
+    health.note(Look::Changed, Timestamp::now());
+    let noted = Arc::clone(&health);
+    tokio::spawn(async move {
+        loop {
+            sleep(SECRETS).await;
+            let look = follower.look();
+            noted.note(look, Timestamp::now());
+            if let (Look::Changed, Some(secrets)) = (look, follower.secrets()) {
+                tracing::info!(previous = secrets.previous.is_some(), "other secrets are in force from now on");
+                shared.set_secrets(secrets);
+            }
+        }
+    });
+    health
+}
+
+async fn follow_certificates(tls: Arc<TlsFiles>) {
+    let mut said = String::new();
+    loop {
+        sleep(CERTIFICATES).await;
+        match tls.refresh() {
+            Ok(false) => said.clear(),
+            Ok(true) => tracing::info!("admin certificates have changed: new connections use them"),
+            Err(error) if error.to_string() != said => {
+                said = error.to_string();
+                tracing::warn!(%error, "admin certificates cannot be used: the last ones stay in force");
+            }
+            Err(_) => {}
+        }
+    }
+}
