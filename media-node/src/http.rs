@@ -33,7 +33,7 @@ const HEAD: Duration = Duration::from_secs(30);
 /// From a request's head to the end of its answer.
 const REQUEST: Duration = Duration::from_secs(10);
 /// A connection ends after this, whatever it does.
-const CONNECTION: Duration = Duration::from_secs(600);
+const CONNECTION: Duration = Duration::from_mins(10);
 /// Bytes for a request's head.
 const MAX_HEAD: usize = 16 * 1024;
 /// After a failed `accept`, usually for want of file descriptors.

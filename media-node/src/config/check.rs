@@ -16,8 +16,8 @@ use super::{
 };
 use crate::turn::proto::{PortRange, Quotas, Realm, RelayAddress, RelayAddresses};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 const MAX_LISTENERS: usize = 16;
 const MAX_CIDRS: usize = 1000;

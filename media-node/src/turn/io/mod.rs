@@ -90,7 +90,7 @@ impl Shards {
                 if let Some(core) = core {
                     pin(core);
                 }
-                let server = Server::new(config, shared, number, seed, shard::now());
+                let server = Server::new(config, shared, number, seed);
                 Shard::new(server, its_control, listeners, descriptors)?.run()
             });
             shards.threads.push(thread.map_err(not_started)?);

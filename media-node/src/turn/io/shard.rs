@@ -110,7 +110,7 @@ impl Control {
     }
 }
 
-pub fn now() -> Now {
+fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Now { instant: Instant::now(), unix }
 }
