@@ -163,7 +163,7 @@ mod tests {
         life
     }
 
-    const GRACE: Duration = Duration::from_secs(60);
+    const GRACE: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_node_takes_sessions_once_its_listeners_are_open() {

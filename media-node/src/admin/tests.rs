@@ -171,7 +171,7 @@ async fn the_state_is_set_and_taken_back() {
     let world = World::new().await;
     let client = world.authority.client();
     world.node.open_without_role();
-    let deadline = Timestamp::now() + Duration::from_secs(60);
+    let deadline = Timestamp::now() + Duration::from_mins(1);
     for (wanted, expected) in
         [(SetState::Draining { deadline }, NodeState::Draining), (SetState::Active, NodeState::Active)]
     {

@@ -47,7 +47,7 @@ fn a_file_with_only_what_has_no_default_is_enough() {
     assert_eq!((config.relay_ports.first(), config.relay_ports.last()), (49152, 65535));
     assert_eq!(config.auth.current, Path::new("/etc/turn/secrets/current"), "relative to the file");
     assert_eq!(config.auth.previous, None);
-    assert_eq!(config.auth.max_ttl, Duration::from_secs(24 * 3600));
+    assert_eq!(config.auth.max_ttl, Duration::from_hours(24));
     assert_eq!((config.quotas.per_user, config.quotas.total), (20, 100_000));
     assert_eq!(config.metrics, "127.0.0.1:9090".parse().unwrap());
     assert_eq!(config.admin, None);
@@ -89,14 +89,14 @@ threads: 3
     assert_eq!(config.deny_peers, ["2001:db8:bad::/48".parse().unwrap()]);
     assert_eq!(config.auth.current, Path::new("/run/current"));
     assert_eq!(config.auth.previous.as_deref(), Some(Path::new("/etc/turn/previous")));
-    assert_eq!(config.auth.max_ttl, Duration::from_secs(5400));
+    assert_eq!(config.auth.max_ttl, Duration::from_mins(90));
     assert_eq!((config.quotas.per_user, config.quotas.total), (5, 500));
     let admin = config.admin.unwrap();
     assert_eq!(
         (admin.certificate.as_path(), admin.client_ca.as_path()),
         (Path::new("/etc/turn/tls.crt"), Path::new("/ca.crt"))
     );
-    assert_eq!(config.on_terminate, Duration::from_secs(3600));
+    assert_eq!(config.on_terminate, Duration::from_hours(1));
     assert_eq!(config.threads, Threads::Exactly(3.try_into().unwrap()));
 }
 
@@ -104,7 +104,7 @@ threads: 3
 const MISTAKES: &[(&str, &str)] = &[
     (
         "realm: ''",
-        r#"realm: "" is not a realm: write 1 to 64 printable ASCII characters without quotes and backslashes, such as turn.example.org"#,
+        r#"realm: "" is not a realm: write 1 to 60 printable ASCII characters without quotes and backslashes, such as turn.example.org"#,
     ),
     ("realm: 7", "realm: this is integer `7`: write a realm such as turn.example.org"),
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),

@@ -152,7 +152,7 @@ mod tests {
         Follower::new(Auth {
             current: "current".into(),
             previous: Some("previous".into()),
-            max_ttl: std::time::Duration::from_secs(3600),
+            max_ttl: std::time::Duration::from_hours(1),
         })
     }
 

@@ -243,9 +243,9 @@ impl Shard {
     }
 }
 
-/// Whether a client's datagram is channel data or a Send indication: these never close a relay socket.
+/// Whether a client's datagram is a Send indication or not STUN at all: these never close a relay socket.
 fn carries_data(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x40..=0x4f, ..] | [0x00, 0x16, ..])
+    matches!(bytes, [0x40..=0xff, ..] | [0x00, 0x16, ..])
 }
 
 /// What one batch of datagrams leads to, until it is sent.
