@@ -28,7 +28,7 @@ func newRegionNetem(given *options) *cobra.Command {
 		Use:   "netem REGION [--delay 50ms] [--jitter 5ms] [--loss 2%] | --clear",
 		Short: "Delay or lose packets between a region and everything else",
 		Long: `Delay or lose packets between a region's nodes and everything else, in each direction: a delay of
-50ms makes a round trip 100 ms longer. Nodes of the same region are apart by twice of it, too.
+50ms makes a round trip 100 ms longer. Between two nodes of the region it counts for both.
 Each call replaces what was set before.`,
 		Args: exactly(1),
 		RunE: func(command *cobra.Command, arguments []string) error {
