@@ -58,14 +58,19 @@ fn a_takeover_counts_one_transition_more_and_names_the_version_that_was_judged()
     };
     let action = candidate.next(now, 0.0);
     assert_eq!(action, Action::Replace(claim.clone()));
-    let written = Record { version: "42".into(), ..claim };
+    let acquired = Some("2026-01-01T12:00:00Z".parse().unwrap());
+    let written = Record { version: "42".into(), acquired, ..claim };
     candidate.answered(&action, now, now + Duration::from_secs(1), Answer::Record(Some(written.clone())));
 
     let (fence, until) = candidate.leads(now).unwrap();
     assert_eq!(fence, Fence { holder: "me".into(), transitions: 5 });
     assert_eq!(until, now + Duration::from_secs(7), "from the start of the request, not from its answer");
     assert_eq!(candidate.next(now, 0.0), Action::Sleep(Duration::from_secs(2)));
-    assert_eq!(candidate.next(now, 0.0), Action::Replace(written), "the renewal needs no read");
+    assert_eq!(
+        candidate.next(now, 0.0),
+        Action::Replace(written),
+        "the renewal needs no read, and keeps since when it is ours"
+    );
 }
 
 fn leading(now: Instant) -> Candidate {
