@@ -11,6 +11,7 @@
 pub mod condition;
 pub mod definition;
 pub mod duration;
+pub mod reference;
 pub mod turn_region;
 
 pub use condition::{Conditions, ConditionsExt};

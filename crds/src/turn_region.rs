@@ -508,7 +508,7 @@ pub struct TurnRegionStatus {
     /// Parts of the spec that are accepted but do nothing in this release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_in_effect: Vec<String>,
-    /// Ready, Reconciling, Stalled, Draining, CapacityLimited, NotInEffect.
+    /// Ready, Reconciling, Stalled, Draining, CapacityLimited, AuthSecretMissing, NotInEffect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -538,7 +538,7 @@ pub struct ScalingStatus {
     pub desired: i32,
     /// What decided it: Minimum, Default or ExternalScaler.
     pub reason: String,
-    /// Limits that keep it lower than it should be: NoMachine.
+    /// Limits that keep it lower than it should be: NoMachine, NoAddress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limited_by: Vec<String>,
 }

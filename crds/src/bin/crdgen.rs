@@ -1,6 +1,7 @@
-//! Writes the CustomResourceDefinitions, one file a kind, twice: plain into `crds/generated`, and as templates of the
-//! Helm chart into `charts/rtc-fleet/templates/crds`. `crdgen [ROOT]`; ROOT is the repository, by default the present
-//! folder. With `--check` it writes nothing and fails when a file is not what it would write.
+//! Writes what follows from the types: the CustomResourceDefinitions, one file a kind, plain into `crds/generated` and as
+//! templates of the Helm chart into `charts/rtc-fleet/templates/crds`, and the API reference into `docs/reference`.
+//! `crdgen [ROOT]`; ROOT is the repository, by default the present folder. With `--check` it writes nothing and fails
+//! when a file is not what it would write.
 
 use std::{
     fs,
@@ -12,6 +13,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 
 const PLAIN: &str = "crds/generated";
 const CHART: &str = "charts/rtc-fleet/templates/crds";
+const REFERENCE: &str = "docs/reference";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +49,8 @@ fn files() -> Result<Vec<(PathBuf, String)>, String> {
     for definition in rtcfleet_crds::definition::all() {
         let name = format!("{}.yaml", definition.spec.names.plural);
         files.push((Path::new(PLAIN).join(&name), yaml(&definition)?));
+        let page = format!("{}.md", definition.spec.names.kind.to_lowercase());
+        files.push((Path::new(REFERENCE).join(page), rtcfleet_crds::reference::markdown(&definition)));
         files.push((Path::new(CHART).join(&name), template(definition)?));
     }
     Ok(files)
@@ -104,10 +108,11 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_written_plain_and_as_a_template() {
+    fn every_kind_is_written_plain_as_a_template_and_as_a_page() {
         let paths: Vec<_> = files().unwrap().into_iter().map(|(path, _)| path.display().to_string()).collect();
         for folder in [PLAIN, CHART] {
             assert!(paths.contains(&format!("{folder}/turnregions.yaml")), "{paths:?}");
         }
+        assert!(paths.contains(&format!("{REFERENCE}/turnregion.md")), "{paths:?}");
     }
 }

@@ -1,0 +1,197 @@
+//! The documents hold what they say: every `TurnRegion` in them is one, and every link between files leads somewhere.
+#![allow(clippy::unwrap_used, reason = "clippy knows functions of tests by their attribute only")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use rtcfleet_crds::TurnRegion;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Files below `folder` with this ending, sorted.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found.extend(files(&entry, ending));
+        } else if entry.extension().is_some_and(|extension| extension == ending) {
+            found.push(entry);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every Markdown file that people read: the root's, those of `docs`, and the READMEs of parts.
+fn documents() -> Vec<PathBuf> {
+    let root = repository();
+    let mut found: Vec<PathBuf> = fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    found.sort();
+    found.extend(files(&root.join("docs"), "md"));
+    found.extend(["charts/rtc-fleet/README.md", "e2e/cluster/README.md"].map(|path| root.join(path)));
+    found
+}
+
+/// The fenced blocks of a language, without the fences.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in text.lines() {
+        match (line.trim_start().strip_prefix("```"), open.take()) {
+            (Some(opened), None) => open = Some((opened.trim() == language, String::new())),
+            (Some(_), Some((wanted, block))) => found.extend(wanted.then_some(block)),
+            (None, Some((wanted, block))) => open = Some((wanted, block + line + "\n")),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    found
+}
+
+/// The text without fenced blocks and code spans: where links are links.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let mut lines = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            lines.extend(line.split('`').step_by(2));
+            lines.push('\n');
+        }
+    }
+    lines
+}
+
+/// Paths of fields that the schema does not know: what `kubectl apply --validate=strict` would refuse.
+fn unknown(path: &str, value: &Value, schema: &JSONSchemaProps, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = format!("{path}.{name}");
+                let known = schema.properties.as_ref().and_then(|properties| properties.get(name));
+                match (known, &schema.additional_properties) {
+                    (Some(schema), _) => unknown(&path, value, schema, found),
+                    (None, Some(JSONSchemaPropsOrBool::Schema(schema))) => unknown(&path, value, schema, found),
+                    (None, _) => found.push(path),
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
+                for item in items {
+                    unknown(&format!("{path}[]"), item, schema, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// How many of the objects in `yaml` are TurnRegions; panics at one that is not as the API has it.
+fn checked(file: &Path, yaml: &str) -> usize {
+    let definition = &rtcfleet_crds::definition::all()[0];
+    let schema = definition.spec.versions[0].schema.clone().unwrap().open_api_v3_schema.unwrap();
+    let mut regions = 0;
+    for document in serde_yaml::Deserializer::from_str(yaml) {
+        let value = Value::deserialize(document).unwrap_or_else(|error| panic!("{}: {error}\n{yaml}", file.display()));
+        if value["kind"] != "TurnRegion" {
+            continue;
+        }
+        regions += 1;
+        let told = |what: &dyn std::fmt::Display| format!("{}: {what}\n{yaml}", file.display());
+        assert_eq!(value["apiVersion"], "rtcfleet.dev/v1alpha1", "{}", told(&"apiVersion"));
+        for part in ["spec", "status"].into_iter().filter(|part| !value[part].is_null()) {
+            let mut found = Vec::new();
+            unknown(part, &value[part], &schema.properties.as_ref().unwrap()[part], &mut found);
+            assert!(found.is_empty(), "{}", told(&format!("unknown fields {found:?}")));
+        }
+        if let Err(error) = serde_json::from_value::<TurnRegion>(value) {
+            panic!("{}", told(&error));
+        }
+    }
+    regions
+}
+
+#[test]
+fn every_turn_region_in_a_document_is_one() {
+    let mut regions = 0;
+    for file in documents() {
+        for block in blocks(&fs::read_to_string(&file).unwrap(), "yaml") {
+            regions += checked(&file, &block);
+        }
+    }
+    assert!(regions > 0, "no document shows a TurnRegion");
+}
+
+#[test]
+fn every_example_file_is_a_turn_region() {
+    for file in files(&repository().join("docs/examples"), "yaml") {
+        assert!(checked(&file, &fs::read_to_string(&file).unwrap()) > 0, "{}", file.display());
+    }
+}
+
+/// As GitHub makes them: letters, digits, hyphens and underscores; a space becomes a hyphen.
+fn anchors(text: &str) -> Vec<String> {
+    let heading = |line: &str| {
+        let title = line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?.to_lowercase();
+        let kept = title.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        Some(kept.collect::<String>().replace(' ', "-"))
+    };
+    let mut fenced = false;
+    let outside = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    });
+    outside.filter_map(heading).collect()
+}
+
+#[test]
+fn every_link_between_files_leads_to_a_file_and_a_heading() {
+    let mut broken = Vec::new();
+    for file in documents() {
+        let text = fs::read_to_string(&file).unwrap();
+        for link in prose(&text).split("](").skip(1) {
+            let target = link.split(')').next().unwrap_or_default();
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let leads_to = if path.is_empty() { file.clone() } else { file.with_file_name("").join(path) };
+            let heading_is_there = || {
+                let text = fs::read_to_string(&leads_to).unwrap_or_default();
+                anchor.is_empty() || anchors(&text).iter().any(|known| known == anchor)
+            };
+            if !leads_to.exists() || !heading_is_there() {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_parser_of_documents_sees_what_it_should() {
+    let text = "# A (b) c\n[x](y.md#z) `[no](no.md)`\n```yaml\nkind: X\n```\n```\n[no](no.md)\n```\n";
+    assert_eq!(blocks(text, "yaml"), ["kind: X\n"]);
+    assert_eq!(prose(text).matches("](").count(), 1);
+    assert_eq!(anchors(text), ["a-b-c"]);
+    let wrong: Value = serde_json::json!({"region": "a", "relays": 2, "relay": {"port": 1}});
+    let definition = &rtcfleet_crds::definition::all()[0];
+    let schema = definition.spec.versions[0].schema.clone().unwrap().open_api_v3_schema.unwrap();
+    let mut found = Vec::new();
+    unknown("spec", &wrong, &schema.properties.unwrap()["spec"], &mut found);
+    assert_eq!(found, ["spec.relay.port", "spec.relays"]);
+}
