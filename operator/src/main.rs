@@ -18,7 +18,7 @@ async fn main() -> ExitCode {
 }
 
 /// Data on standard output, a failure on standard error.
-fn printed(command: &str, outcome: Result<String, impl std::error::Error>) -> ExitCode {
+fn printed(command: &str, outcome: Result<String, impl std::error::Error + 'static>) -> ExitCode {
     match outcome {
         Ok(text) => {
             print!("{text}");

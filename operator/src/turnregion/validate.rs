@@ -514,7 +514,7 @@ mod tests {
         assert_eq!((region.relay.first(), region.relay.last(), region.relay.count()), (49152, 65535, 16384));
         assert_eq!(region.replicas, Replicas::Default(2));
         assert_eq!(region.quotas, NodeQuotas { per_user: 20, per_node: 16384 });
-        assert_eq!((region.max_unavailable, region.exchange_drain), (1, Duration::from_secs(3600)));
+        assert_eq!((region.max_unavailable, region.exchange_drain), (1, Duration::from_hours(1)));
         assert_eq!(region.secret.previous.as_deref(), Some("previous"));
     }
 
