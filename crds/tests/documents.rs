@@ -136,10 +136,10 @@ fn every_turn_region_in_a_document_is_one() {
 }
 
 #[test]
-fn every_example_file_is_a_turn_region() {
-    for file in files(&repository().join("docs/examples"), "yaml") {
-        assert!(checked(&file, &fs::read_to_string(&file).unwrap()) > 0, "{}", file.display());
-    }
+fn every_turn_region_in_an_example_file_is_one() {
+    let examples = files(&repository().join("docs/examples"), "yaml");
+    let regions: usize = examples.iter().map(|file| checked(file, &fs::read_to_string(file).unwrap())).sum();
+    assert!(regions > 0, "no example shows a TurnRegion");
 }
 
 /// As GitHub makes them: letters, digits, hyphens and underscores; a space becomes a hyphen.
