@@ -48,8 +48,8 @@ mod tests {
     #[test]
     fn the_user_name_says_when_it_expires() {
         let secret = Secret::new(b"north").unwrap();
-        let made = make(&secret, "alice", Duration::from_hours(1), Duration::from_secs(1_800_000_000));
-        assert_eq!((made.username.as_str(), made.ttl), ("1800003600:alice", 3600));
-        assert_eq!(made.password, secret.password("1800003600:alice"));
+        let made = make(&secret, "alice", Duration::from_hours(1), Duration::from_secs(1_800_000_001));
+        assert_eq!((made.username.as_str(), made.ttl), ("1800003601:alice", 3600));
+        assert_eq!(made.password, secret.password("1800003601:alice"));
     }
 }

@@ -1,0 +1,122 @@
+//! A client on a real socket, and a peer that sends back what it gets.
+
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    path::Path,
+    thread,
+};
+
+use media_node::turn::proto::{
+    attribute::{CHANNEL_NUMBER, DATA, LIFETIME},
+    message::method,
+    test_support::{Answer, Client, Draft},
+};
+
+use crate::node::{PATIENCE, binary};
+
+/// Starts a peer on `ip`. It ends with the test.
+pub fn echo(ip: IpAddr) -> SocketAddr {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..len], from);
+        }
+    });
+    address
+}
+
+pub struct Caller {
+    socket: UdpSocket,
+    pub client: Client,
+}
+
+impl Caller {
+    /// With credentials from `media-node credentials`.
+    pub fn new(server: SocketAddr, secret_file: &Path, user: &str) -> Self {
+        let socket = UdpSocket::bind((if server.is_ipv4() { "127.0.0.1" } else { "::1" }, 0)).unwrap();
+        // A connected socket hears only what comes from the address that it asked.
+        socket.connect(server).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let output = binary()
+            .args(["credentials", "--user", user, "--ttl", "1h", "-o", "json", "--secret-file"])
+            .arg(secret_file)
+            .output()
+            .unwrap();
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |key: &str| made[key].as_str().unwrap().to_owned();
+        let client = Client::new(server, socket.local_addr().unwrap(), &text("username"), &text("password"));
+        Self { socket, client }
+    }
+
+    pub fn send(&self, datagram: &[u8]) {
+        self.socket.send(datagram).unwrap();
+    }
+
+    pub fn hear(&self) -> Vec<u8> {
+        let mut buffer = vec![0; 2048];
+        let len = self.socket.recv(&mut buffer).expect("an answer");
+        buffer.truncate(len);
+        buffer
+    }
+
+    pub fn ask(&self, request: &[u8]) -> Answer {
+        self.send(request);
+        Answer(self.hear())
+    }
+
+    /// With credentials; the first request of all learns realm and nonce from the challenge.
+    pub fn ask_signed(&mut self, request: Draft) -> Answer {
+        if self.client.nonce.is_empty() {
+            let challenge = self.client.allocate().bare();
+            let challenge = self.ask(&challenge);
+            assert_eq!(challenge.code(), 401);
+            self.client.learn(&challenge);
+        }
+        self.ask(&self.client.sign(request))
+    }
+
+    pub fn binding(&mut self) -> Answer {
+        let request = self.client.request(method::BINDING).bare();
+        self.ask(&request)
+    }
+
+    pub fn allocate(&mut self) -> Answer {
+        let request = self.client.allocate();
+        self.ask_signed(request)
+    }
+
+    /// The code of the answer.
+    pub fn permit(&mut self, peer: SocketAddr) -> u16 {
+        let request = self.client.request(method::CREATE_PERMISSION).peer(peer);
+        self.ask_signed(request).code()
+    }
+
+    pub fn bind_channel(&mut self, number: u16, peer: SocketAddr) -> u16 {
+        let [high, low] = number.to_be_bytes();
+        let request = self.client.request(method::CHANNEL_BIND).with(CHANNEL_NUMBER, &[high, low, 0, 0]).peer(peer);
+        self.ask_signed(request).code()
+    }
+
+    /// Sends with a Send indication; what comes back, from whom.
+    pub fn indication_echo(&mut self, peer: SocketAddr, payload: &[u8]) -> (Option<SocketAddr>, Vec<u8>) {
+        let indication = self.client.send(peer, payload);
+        let heard = self.ask(&indication);
+        (heard.peer(), heard.value(DATA).unwrap_or_default())
+    }
+
+    /// Sends channel data; what comes back.
+    pub fn channel_echo(&self, number: u16, payload: &[u8]) -> Vec<u8> {
+        let mut datagram = number.to_be_bytes().to_vec();
+        datagram.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        datagram.extend(payload);
+        self.send(&datagram);
+        self.hear()
+    }
+
+    pub fn refresh(&mut self, seconds: u32) -> u16 {
+        let request = self.client.request(method::REFRESH).number(LIFETIME, seconds);
+        self.ask_signed(request).code()
+    }
+}

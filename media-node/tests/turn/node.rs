@@ -1,0 +1,176 @@
+//! A media-node process of its own, with its files in a directory of its own.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// For everything that is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_media-node"));
+    command.env_clear();
+    command
+}
+
+/// A port of 127.0.0.1 that nothing has, for UDP and TCP.
+pub fn free_port() -> u16 {
+    loop {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = udp.local_addr().unwrap().port();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && !(61000..62000).contains(&port) {
+            return port;
+        }
+    }
+}
+
+/// Where a node of a test listens and what it is told.
+pub struct Plan {
+    pub directory: tempfile::TempDir,
+    pub listener: SocketAddr,
+    pub metrics: SocketAddr,
+    /// YAML in place of what [`Plan::yaml`] writes for `relay`.
+    pub relay: String,
+    /// Further top-level YAML.
+    pub more: String,
+}
+
+impl Plan {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = Self {
+            directory,
+            listener: (Ipv4Addr::LOCALHOST, free_port()).into(),
+            metrics: (Ipv4Addr::LOCALHOST, free_port()).into(),
+            relay: "addresses: [127.0.0.1], minPort: 61000, maxPort: 61999, allowPeers: [127.0.0.0/8]".to_owned(),
+            more: String::new(),
+        };
+        plan.write("secret", "north");
+        plan
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.directory.path().join(name), text).unwrap();
+    }
+
+    fn yaml(&self) -> String {
+        let Self { listener, metrics, relay, more, .. } = self;
+        format!(
+            "realm: test.example.org\n\
+             listeners: [{{protocol: UDP, address: '{listener}'}}]\n\
+             relay: {{{relay}}}\n\
+             auth: {{secretFiles: [secret, previous]}}\n\
+             metrics: {{address: '{metrics}'}}\n\
+             threads: 2\n{more}\n"
+        )
+    }
+
+    pub fn command(&self) -> Command {
+        self.write("turn.yaml", &self.yaml());
+        let mut command = binary();
+        command.arg("turn").arg("--config").arg(self.directory.path().join("turn.yaml"));
+        command.args(["--machine", "this-one", "--log-format", "json"]);
+        command
+    }
+
+    /// Starts a node and waits until it serves.
+    pub fn start(self) -> Node {
+        let node = self.spawn();
+        node.wait_for_state("Active");
+        node
+    }
+
+    pub fn spawn(self) -> Node {
+        let mut process = self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let (send, lines) = channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // Shown when the test fails.
+                println!("{line}");
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Node { plan: self, process, lines }
+    }
+}
+
+/// A running one. Killed when dropped.
+pub struct Node {
+    pub plan: Plan,
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Node {
+    /// Waits for a log line that holds all of `parts`.
+    pub fn wait_for_line(&self, parts: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if parts.iter().all(|part| line.contains(part)) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("no line with {parts:?}: {error}"),
+            }
+        }
+    }
+
+    pub fn wait_for_state(&self, state: &str) {
+        self.wait_for_line(&["\"message\":\"state\"", &format!("\"to\":\"{state}\"")]);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), signal).unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn exit(mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        // The log ends with the process.
+        while self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+        assert!(Instant::now() < deadline, "the process has not ended");
+        self.process.wait().unwrap()
+    }
+
+    /// Status and body of a plain HTTP GET on the metrics port.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.plan.metrics).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    /// The sum of a metric that counts, over its labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, page) = self.get("/metrics");
+        let rows =
+            page.lines().filter(|line| line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}{{")));
+        rows.filter_map(|row| row.rsplit(' ').next()?.trim_end_matches(".0").parse::<u64>().ok()).sum()
+    }
+}
