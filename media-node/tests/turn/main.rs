@@ -199,7 +199,7 @@ fn a_node_waits_for_its_machines_addresses_alive_but_not_ready() {
 #[test]
 fn a_node_that_waits_ends_at_the_first_signal() {
     let mut plan = Plan::new();
-    plan.relay = "machinesFile: machines.yaml".to_owned();
+    plan.relay = "machinesFile: machines.yaml, minPort: 61000, maxPort: 61999".to_owned();
     let node = plan.spawn();
     node.wait_for_line(&["waiting for the addresses to relay on"]);
     node.signal(Signal::SIGTERM);
