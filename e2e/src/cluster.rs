@@ -57,21 +57,21 @@ pub fn rtc_cluster() -> PathBuf {
     program("RTC_CLUSTER", "rtc-cluster")
 }
 
-/// The helm that is built beside the local cluster.
+/// The helm that is built beside the local cluster, or the one in PATH.
 pub fn helm() -> PathBuf {
     program("HELM", "helm")
 }
 
-/// What the variable names, or else the program in the build cache of `make`.
+/// What the variable names, or else the program in the build cache of `make`, or else the one in PATH.
 fn program(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .unwrap_or_else(|| "/root/.cache".into());
-    cache.join("rtc-fleet/bin").join(name)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let built = cache.map(|cache| cache.join("rtc-fleet/bin").join(name));
+    built.filter(|path| path.exists()).unwrap_or_else(|| name.into())
 }
 
 /// Root of the repository.

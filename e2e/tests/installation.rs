@@ -1,0 +1,94 @@
+//! The chart as `make up` has installed it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    cluster,
+    command::{self, kubectl},
+};
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    core::v1::Pod,
+};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+
+const NAMESPACE: &str = "rtc-fleet-system";
+const ACCOUNT: &str = "system:serviceaccount:rtc-fleet-system:rtc-fleet-operator";
+
+#[tokio::test]
+async fn helm_test_finds_the_installation_in_working_order() -> Result<()> {
+    let kubeconfig = cluster::kubeconfig()?;
+    let kubeconfig = kubeconfig.to_str().context("the path of the kubeconfig is text")?;
+    let arguments = ["test", "rtc-fleet", "-n", NAMESPACE, "--kubeconfig", kubeconfig, "--logs", "--timeout", "90s"];
+    let said = command::run(cluster::helm(), &arguments, Duration::from_mins(2)).await?;
+    ensure!(said.contains("turnregions.rtcfleet.dev is established") && said.contains("leads and is ready"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_operators_run_on_two_machines() -> Result<()> {
+    let pods = Api::<Pod>::namespaced(cluster::client().await?, NAMESPACE);
+    let operators = ListParams::default().labels("app.kubernetes.io/component=operator").fields("status.phase=Running");
+    let pods = pods.list(&operators).await?.items;
+    let going = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
+    let machines: Vec<_> =
+        pods.iter().filter(going).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
+    let different: BTreeSet<_> = machines.iter().collect();
+    ensure!(machines.len() == 2 && different.len() == 2, "{machines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_operators_namespace_could_enforce_pod_security_level_restricted() -> Result<()> {
+    let level = "pod-security.kubernetes.io/enforce=restricted";
+    let labelled = kubectl(&["label", "--dry-run=server", "--overwrite", "namespace", NAMESPACE, level], "").await?;
+    // The API server warns about every pod that is there and would be refused.
+    ensure!(labelled.succeeded() && labelled.stderr.is_empty(), "{}", labelled.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_operator_has_the_rights_it_needs_and_none_of_those_that_harm() -> Result<()> {
+    let reviews = Api::<SubjectAccessReview>::all(cluster::client().await?);
+    for (case, verb, group, resource, namespace, expected) in [
+        ("it sees every fleet", "watch", "rtcfleet.dev", "turnregions", "", true),
+        ("it writes a fleet's status", "patch", "rtcfleet.dev", "turnregions/status", "rtc", true),
+        ("it makes slots", "patch", "apps", "deployments", "rtc", true),
+        ("it reads a Secret that it knows by name", "get", "", "secrets", "rtc", true),
+        ("it takes its Lease", "create", "coordination.k8s.io", "leases", NAMESPACE, true),
+        ("it never writes what users want", "patch", "rtcfleet.dev", "turnregions", "rtc", false),
+        ("it never deletes a fleet", "delete", "rtcfleet.dev", "turnregions", "rtc", false),
+        ("it cannot list Secrets", "list", "", "secrets", "rtc", false),
+        ("it cannot list Secrets beside it", "list", "", "secrets", NAMESPACE, false),
+        ("it kills no pod", "delete", "", "pods", "rtc", false),
+        ("it starts nothing in a pod", "create", "", "pods/exec", "rtc", false),
+        ("it changes no machine", "patch", "", "nodes", "", false),
+        ("it gives nobody rights", "create", "rbac.authorization.k8s.io", "rolebindings", "rtc", false),
+        ("it takes no other Lease", "update", "coordination.k8s.io", "leases", "kube-system", false),
+    ] {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let asked = ResourceAttributes {
+            verb: Some(verb.into()),
+            group: Some(group.into()),
+            resource: Some(resource.into()),
+            subresource: Some(subresource.into()),
+            namespace: Some(namespace.into()),
+            ..ResourceAttributes::default()
+        };
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(ACCOUNT.into()),
+                resource_attributes: Some(asked),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answer = reviews.create(&PostParams::default(), &review).await?.status.context("an answer")?;
+        ensure!(answer.allowed == expected, "{case}: {verb} {resource}: allowed is {}", answer.allowed);
+    }
+    Ok(())
+}
