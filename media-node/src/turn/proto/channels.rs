@@ -14,9 +14,13 @@ use super::config::Family;
 /// How long after its expiry a number or peer cannot be bound otherwise.
 const QUARANTINE: Duration = Duration::from_mins(5);
 
-/// The numbers a channel can have. RFC 5766 allowed up to 0x7FFF; those packets are not for TURN any more (RFC 7983).
+/// The numbers a channel can have: 0x4000 to 0x7FFF, the range of RFC 5766 section 11.
+///
+/// RFC 8656 section 12 lets clients choose from 0x4000 to 0x4FFF only, but clients of the older range are everywhere (coturn's
+/// picks from all of it, and gives up when refused). A listener of ours carries nothing that the upper part could be taken for:
+/// RFC 7983 keeps 80 to 127 as first bytes free of other protocols.
 pub(super) fn is_channel(number: u16) -> bool {
-    (0x4000..=0x4FFF).contains(&number)
+    (0x4000..=0x7FFF).contains(&number)
 }
 
 /// Why a channel cannot be bound.

@@ -201,7 +201,7 @@ impl Server {
         path: ClientPath,
         bytes: &'i [u8],
     ) -> Reaction<'s, 'i> {
-        if let Some(0x40..=0x4F) = bytes.first() {
+        if let Some(0x40..=0x7F) = bytes.first() {
             return self.count_to_peer(self.channel_data(now, &path, bytes));
         }
         match Message::decode(bytes) {

@@ -82,9 +82,9 @@ fn channel_data_may_be_padded_and_must_be_whole() {
 }
 
 #[test]
-fn only_the_numbers_of_rfc_8656_can_be_bound_and_heard() {
+fn numbers_of_rfc_5766_can_be_bound_and_heard_and_no_others() {
     for (number, expected) in
-        [(0x3FFF, 400), (0x4000, 0), (0x4FFF, 0), (0x5000, 400), (0x7FFF, 400), (0xFFFF, 400), (0, 400)]
+        [(0x3FFF, 400), (0x4000, 0), (0x4FFF, 0), (0x5000, 0), (0x7FFF, 0), (0x8000, 400), (0xFFFF, 400), (0, 400)]
     {
         let mut world = World::new();
         let (mut client, _) = world.allocated("ann");
