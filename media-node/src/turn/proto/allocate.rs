@@ -8,8 +8,8 @@ use rand::RngExt;
 
 use super::allocation::{Allocation, Granted, Relay};
 use super::attribute::{
-    ADDITIONAL_ADDRESS_FAMILY, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN,
-    TRANSPORT_UDP, family,
+    ADDITIONAL_ADDRESS_FAMILY, ADDITIONAL_ADDRESS_FAMILY_ONCE, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY,
+    REQUESTED_TRANSPORT, RESERVATION_TOKEN, TRANSPORT_UDP, family,
 };
 use super::channels::Channels;
 use super::config::{Family, Lifetimes};
@@ -233,7 +233,8 @@ fn wanted(message: &Message<'_>) -> Result<Wanted, Outcome> {
     }
     let even = message.attribute(EVEN_PORT);
     let requested = message.attribute(REQUESTED_ADDRESS_FAMILY);
-    let additional = message.attribute(ADDITIONAL_ADDRESS_FAMILY);
+    let additional =
+        message.attribute(ADDITIONAL_ADDRESS_FAMILY).or_else(|| message.attribute(ADDITIONAL_ADDRESS_FAMILY_ONCE));
     if let Some(token) = message.attribute(RESERVATION_TOKEN) {
         if even.is_some() || requested.is_some() || additional.is_some() {
             return Err(Outcome::BadRequest);

@@ -25,6 +25,8 @@ pub const USERHASH: u16 = 0x001E;
 pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 pub const RESERVATION_TOKEN: u16 = 0x0022;
 pub const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
+/// The number that it had before the RFC; coturn's client up to 4.6 still uses it.
+pub const ADDITIONAL_ADDRESS_FAMILY_ONCE: u16 = 0x8032;
 pub const ADDRESS_ERROR_CODE: u16 = 0x8001;
 pub const PASSWORD_ALGORITHMS: u16 = 0x8002;
 pub const ICMP: u16 = 0x8004;

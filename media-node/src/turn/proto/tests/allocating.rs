@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::turn::proto::attribute::{
-    ADDITIONAL_ADDRESS_FAMILY, DONT_FRAGMENT, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT,
-    RESERVATION_TOKEN,
+    ADDITIONAL_ADDRESS_FAMILY, ADDITIONAL_ADDRESS_FAMILY_ONCE, DONT_FRAGMENT, EVEN_PORT, LIFETIME,
+    REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN,
 };
 use crate::turn::proto::config::{PortRange, RelayAddress, RelayAddresses};
 use crate::turn::proto::message::method;
@@ -110,6 +110,7 @@ fn families_are_served_as_far_as_the_node_has_them() {
         ("IPv6 on request", None, Some((REQUESTED_ADDRESS_FAMILY, V6)), Ok(vec![v6]), None),
         ("IPv4 on request", None, Some((REQUESTED_ADDRESS_FAMILY, [1, 0, 0, 0])), Ok(vec![v4]), None),
         ("both", None, Some(both), Ok(vec![v4, v6]), None),
+        ("both, as coturn asks", None, Some((ADDITIONAL_ADDRESS_FAMILY_ONCE, V6)), Ok(vec![v4, v6]), None),
         ("no IPv6 here", Some(v4), Some((REQUESTED_ADDRESS_FAMILY, V6)), Err(440), None),
         ("no IPv4 here", Some(v6), None, Err(440), None),
         ("both, but no IPv6 here", Some(v4), Some(both), Ok(vec![v4]), Some((2, 440))),
