@@ -29,7 +29,7 @@ pub async fn dereference(region: &ManagedRegion, caches: &Caches, ctx: &Ctx) -> 
     let mut machines: Vec<Machine> = machines.iter().filter_map(|node| Machine::of(node, region)).collect();
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     let deployments = of_region(identity, &caches.deployments.state());
-    let found = slots(deployments, &of_region(identity, &caches.pods.state()));
+    let found = slots(&identity.name, deployments, &of_region(identity, &caches.pods.state()));
     Ok(Observed {
         machines,
         slots: stream::iter(found).map(|slot| asked(slot, identity, ctx)).buffered(ASKED_AT_A_TIME).collect().await,

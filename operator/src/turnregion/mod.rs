@@ -210,6 +210,10 @@ async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &Tu
             }
         }
         Ok(Outcome::External { .. }) => {}
+        // Passes by itself, and is tried again: no decision about the object, and mostly nobody to publish an Event to.
+        Err(error) if error.category() == Category::Retry => {
+            tracing::warn!(%object, reason = error.reason(), error = with_causes(error), "a pass failed and is tried again");
+        }
         Err(error) => {
             let (reason, message) = (error.reason(), with_causes(error));
             let inputs = serde_json::json!({"category": error.category().as_str()});

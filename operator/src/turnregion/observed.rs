@@ -268,12 +268,13 @@ impl Slot {
     }
 }
 
-/// Puts Deployments and pods together, sorted by slot. A Deployment without a slot number is not one of ours.
-pub fn slots(deployments: Vec<Deployment>, pods: &[Pod]) -> Vec<Slot> {
+/// Puts Deployments and pods together, sorted by slot. A Deployment that is not called `<region>-<slot>` is not one of
+/// ours. The name decides and not the label, because a label can be edited, and is then put back.
+pub fn slots(region: &str, deployments: Vec<Deployment>, pods: &[Pod]) -> Vec<Slot> {
     let mut slots: Vec<Slot> = deployments
         .into_iter()
         .filter_map(|deployment| {
-            let index = slot_of(deployment.labels())?;
+            let index = deployment.name_any().strip_prefix(region)?.strip_prefix('-')?.parse().ok()?;
             Some(Slot { index, deployment, pod: pod_of(index, pods), node: NodeReport::Absent })
         })
         .collect();
@@ -353,6 +354,17 @@ mod tests {
         for text in ["", "Upgrade", "Upgrade soon", "Other 2026-02-01T10:00:00Z"] {
             assert_eq!(Intent::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_deployment_is_the_slot_of_its_name_whatever_its_label_says() {
+        let deployment = |name: &str| -> Deployment {
+            let metadata = serde_json::json!({"name": name, "labels": {labels::SLOT: "9"}});
+            serde_json::from_value(serde_json::json!({ "metadata": metadata })).unwrap()
+        };
+        let all = ["a-1", "a-0", "a-b-2", "b-3", "a"].map(deployment).into();
+        let found: Vec<u32> = slots("a", all, &[]).iter().map(|slot| slot.index).collect();
+        assert_eq!(found, [0, 1]);
     }
 
     #[test]
