@@ -29,15 +29,19 @@ Try it on this machine:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Relay media for clients that cannot reach each other (TURN, RFC 8656, over UDP)
+    ///
+    /// Reads one YAML file and reports every mistake in it at once. SIGTERM and SIGINT refuse new allocations and give
+    /// live ones the time of drain.onTerminate [default: 30s]; a second signal ends the process at once.
     Turn(TurnArgs),
     /// Print the JSON Schema of the configuration file, for editors and validators
     ConfigSchema,
     /// Print a TURN user name and password made from a shared secret
+    ///
+    /// TURN REST credentials: the user name is EXPIRY:NAME with the expiry in seconds since 1970, the password is
+    /// base64(HMAC-SHA1(secret, user name)). The server needs nothing but the secret to check them.
     Credentials(CredentialsArgs),
 }
 
-/// SIGTERM and SIGINT refuse new allocations and give live ones the time of `drain.onTerminate`; a second signal ends
-/// the process at once.
 #[derive(Debug, Args)]
 pub struct TurnArgs {
     /// The configuration file (YAML); `media-node config-schema` describes it
@@ -85,8 +89,6 @@ pub enum LogFormat {
     Plain,
 }
 
-/// TURN REST credentials: the user name is EXPIRY:NAME with the expiry in seconds since 1970, the password is
-/// base64(HMAC-SHA1(secret, user name)). The server needs nothing but the secret to check them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  media-node credentials --secret-file secret --user alice --ttl 1h -o json")]
 pub struct CredentialsArgs {

@@ -196,6 +196,11 @@ fn turn_metrics(page: &mut Page<'_>, turn: &Turn) -> fmt::Result {
         "ICMP errors about relayed datagrams.",
         threads.iter().map(|(shard, io)| ([("shard", shard.as_str())], io.icmp_errors())),
     )?;
+    page.counters(
+        "rtcfleet_turn_listener_overflows",
+        "Datagrams from clients that were lost because a listener's receive buffer was full.",
+        threads.iter().map(|(shard, io)| ([("shard", shard.as_str())], io.listener_overflows())),
+    )?;
     let secrets = turn.secrets.read();
     page.gauge(
         "rtcfleet_turn_secrets_changed_timestamp",

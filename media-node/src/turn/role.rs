@@ -333,7 +333,16 @@ fn open_shards(
             "listening; socket buffers in bytes, as the kernel counts them (twice what it gave)"
         );
     }
-    let shards = Shards::start(&server, &shared, listeners, descriptors).map_err(|error| running(&error))?;
+    let relay_sockets = io::relay_descriptors(descriptors);
+    if relay_sockets < u64::from(config.quotas.total) {
+        tracing::info!(
+            open_files = descriptors,
+            relay_sockets,
+            quota = config.quotas.total,
+            "fewer allocations than quotas.allocations fit into the limit on open files: raise the hard limit for more"
+        );
+    }
+    let shards = Shards::start(&server, &shared, listeners, relay_sockets).map_err(|error| running(&error))?;
     Ok((shared, shards))
 }
 

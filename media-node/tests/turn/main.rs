@@ -7,12 +7,16 @@ mod caller;
 mod node;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
+use media_node::turn::proto::{
+    attribute::{ICMP, REQUESTED_ADDRESS_FAMILY},
+    test_support::Answer,
+};
 use nix::sys::signal::Signal;
 use rtcfleet_node_api::{NodeState, SetState};
 
@@ -61,7 +65,7 @@ fn two_callers_of_one_node_talk_to_each_other_through_their_relays() {
     assert_eq!((alice.permit(of_bob), bob.permit(of_alice)), (0, 0));
     let indication = alice.client.send(of_bob, b"hello");
     alice.send(&indication);
-    let heard = media_node::turn::proto::test_support::Answer(bob.hear());
+    let heard = Answer(bob.hear());
     assert_eq!(heard.peer(), Some(of_alice));
 }
 
@@ -83,6 +87,25 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn over_ipv6_too_answers_leave_from_the_address_that_was_asked_and_callers_reach_each_other() {
+    let mut plan = Plan::new();
+    let port = plan.listener.port();
+    plan.listener = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    plan.relay = "addresses: ['::1'], minPort: 61000, maxPort: 61999".to_owned();
+    let node = plan.start();
+    let secret = node.plan.directory.path().join("secret");
+    let server = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    let [mut alice, mut bob] = ["alice", "bob"].map(|user| Caller::new(server, &secret, user));
+    let [of_alice, of_bob] = [&mut alice, &mut bob].map(|caller| {
+        let request = caller.client.allocate().with(REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+        caller.ask_signed(request).relayed()[0]
+    });
+    assert_eq!((alice.bind_channel(0x4000, of_bob), bob.bind_channel(0x4fff, of_alice)), (0, 0));
+    alice.send(b"\x40\x00\x00\x05hello");
+    assert_eq!(bob.hear(), b"\x4f\xff\x00\x05hello");
+}
+
+#[test]
 fn a_peer_that_nobody_listens_on_breaks_nothing_for_the_others() {
     let node = Plan::new().start();
     let mut caller = caller(&node, "alice");
@@ -94,7 +117,7 @@ fn a_peer_that_nobody_listens_on_breaks_nothing_for_the_others() {
     let indication = caller.client.send(silent, b"anybody?");
     let heard = caller.ask(&indication);
     assert_eq!(heard.peer(), Some(silent));
-    assert!(heard.has(media_node::turn::proto::attribute::ICMP));
+    assert!(heard.has(ICMP));
     assert_eq!(caller.indication_echo(peer, b"still here"), (Some(peer), b"still here".to_vec()));
     assert_eq!(node.metric("rtcfleet_turn_icmp_errors_total"), 1);
 }

@@ -33,6 +33,7 @@ pub struct IoCounters {
     relays_not_opened: AtomicU64,
     send_failures: [AtomicU64; SendFailure::ALL.len()],
     icmp_errors: AtomicU64,
+    listener_overflows: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -56,6 +57,9 @@ impl IoCounters {
     pub(super) fn icmp_error(&self) {
         add(&self.icmp_errors, 1);
     }
+    pub(super) fn set_listener_overflows(&self, datagrams: u64) {
+        self.listener_overflows.store(datagrams, Ordering::Relaxed);
+    }
 
     /// Relay sockets open now.
     pub fn relays_open(&self) -> u64 {
@@ -72,5 +76,9 @@ impl IoCounters {
     /// ICMP errors about what relay sockets had sent.
     pub fn icmp_errors(&self) -> u64 {
         self.icmp_errors.load(Ordering::Relaxed)
+    }
+    /// Datagrams from clients that came while a listener's buffer was full.
+    pub fn listener_overflows(&self) -> u64 {
+        self.listener_overflows.load(Ordering::Relaxed)
     }
 }

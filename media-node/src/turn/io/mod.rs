@@ -64,7 +64,7 @@ impl Drop for Ended {
 }
 
 impl Shards {
-    /// Starts one thread for each list of `listeners`.
+    /// Starts one thread for each list of `listeners`; together they open at most `descriptors` relay sockets.
     pub fn start(
         config: &Arc<ServerConfig>,
         shared: &Arc<Shared>,
@@ -72,7 +72,7 @@ impl Shards {
         descriptors: u64,
     ) -> Result<Self, ShardError> {
         let (tell, ended) = mpsc::unbounded_channel();
-        let descriptors = Arc::new(Descriptors::new(descriptors.saturating_sub(OTHER_DESCRIPTORS).max(1)));
+        let descriptors = Arc::new(Descriptors::new(descriptors));
         let cores = cores_to_pin(listeners.len());
         let mut shards = Self { threads: Vec::new(), controls: Vec::new(), ended };
         for (index, listeners) in listeners.into_iter().enumerate() {
@@ -149,6 +149,11 @@ fn pin(core: usize) {
 /// One a core that the process may use; a container's CPU limit counts.
 pub fn default_threads() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How many relay sockets fit into a limit on open files.
+pub fn relay_descriptors(limit: u64) -> u64 {
+    limit.saturating_sub(OTHER_DESCRIPTORS).max(1)
 }
 
 /// Raises the limit on open files as far as it goes. Returns it before and after.

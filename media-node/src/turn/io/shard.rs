@@ -24,7 +24,7 @@ use super::{
     counters::{IoCounters, SendFailure},
     relays::{Descriptors, Relays},
     sockets::Listener,
-    sys::{BATCH, Outgoing, RecvRoom, SendRoom},
+    sys::{self, BATCH, Outgoing, RecvRoom, SendRoom},
 };
 use crate::turn::proto::{ClientPath, Now, Reaction, RelayId, Server, ToClient, ToPeer, Transport};
 
@@ -123,6 +123,7 @@ pub struct Shard {
     relays: Relays,
     recv: RecvRoom,
     sender: Sender,
+    next_look: Instant,
 }
 
 impl Shard {
@@ -141,7 +142,7 @@ impl Shard {
         let counters = Arc::clone(&control.counters);
         let relays = Relays::new(Arc::clone(&epoll), relay_token, descriptors, Arc::clone(&counters));
         let sender = Sender { room: SendRoom::new(), counters };
-        Ok(Self { server, control, epoll, listeners, relays, recv: RecvRoom::new(), sender })
+        Ok(Self { server, control, epoll, listeners, relays, recv: RecvRoom::new(), sender, next_look: Instant::now() })
     }
 
     /// Serves until told to stop.
@@ -172,6 +173,7 @@ impl Shard {
             if self.server.poll_timeout().is_some_and(|due| due <= now.instant) {
                 self.server.handle_timeout(now, &mut self.relays);
             }
+            self.look_at_overflows(now.instant);
             if self.control.close_all.swap(false, Ordering::AcqRel) {
                 self.server.close_all(&mut self.relays);
             }
@@ -179,6 +181,16 @@ impl Shard {
                 return Ok(());
             }
         }
+    }
+
+    /// Asks the kernel now and then, not on every turn.
+    fn look_at_overflows(&mut self, now: Instant) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LONGEST_WAIT;
+        let overflows = self.listeners.iter().filter_map(|listener| sys::overflows(listener.as_fd()).ok());
+        self.control.counters.set_listener_overflows(overflows.map(u64::from).sum());
     }
 
     fn wait(&self) -> EpollTimeout {

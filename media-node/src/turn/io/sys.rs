@@ -375,6 +375,25 @@ pub fn set_dont_fragment(socket: BorrowedFd<'_>, v4: bool, on: bool) -> io::Resu
     set_option(socket, level, name, value)
 }
 
+/// Datagrams that the kernel has thrown away because the socket's receive buffer was full, since it was opened.
+pub fn overflows(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // linux/sock_diag.h: an array of 32-bit numbers, the drops in the ninth place.
+    const DROPS: usize = 8;
+    let mut numbers = [0u32; DROPS + 1];
+    let mut length = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which are those of `numbers`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            ptr::from_mut(&mut length),
+        )
+    };
+    if result == 0 { Ok(numbers[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
+
 fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of `value`, which lives until the call has returned.
     let result = unsafe {
