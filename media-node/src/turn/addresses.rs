@@ -33,6 +33,25 @@ pub fn default_route(far: SocketAddr) -> Option<IpAddr> {
     (!ip.is_unspecified()).then_some(ip)
 }
 
+/// A relay address that no relayed port could ever be opened on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "relay.addresses: {address}: {source}: write an address of this machine, and what clients are told instead into \
+     publicAddresses"
+)]
+pub struct NotOurs {
+    address: IpAddr,
+    source: std::io::Error,
+}
+
+/// Whether every relay address can be bound here: clients would only ever see a 508.
+pub fn check(relays: &RelayAddresses) -> Result<(), NotOurs> {
+    relays
+        .iter()
+        .map(|relay| relay.local)
+        .try_for_each(|address| UdpSocket::bind((address, 0)).map(drop).map_err(|source| NotOurs { address, source }))
+}
+
 /// Every address of every interface, now.
 pub fn own() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };

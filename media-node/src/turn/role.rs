@@ -318,6 +318,7 @@ fn open_shards(
     };
     let secrets: Secrets =
         secrets.secrets().ok_or_else(|| Failure::Running("auth.secretFiles: no secret".to_owned()))?;
+    addresses::check(&relays).map_err(|error| running(&error))?;
     let mut nonce_key = [0; 32];
     getrandom::fill(&mut nonce_key).map_err(|error| running(&error))?;
     let server = Arc::new(server_config(config, relays));

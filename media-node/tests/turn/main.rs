@@ -241,6 +241,16 @@ fn a_second_node_on_the_same_port_does_not_start() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_refused_at_start() {
+    let mut plan = Plan::new();
+    plan.relay = "addresses: [192.0.2.7], minPort: 61000, maxPort: 61999".to_owned();
+    let output = plan.command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("relay.addresses: 192.0.2.7: ") && said.contains("publicAddresses"), "{said}");
+}
+
+#[test]
 fn every_mistake_is_on_stderr_with_exit_code_2() {
     let mut plan = Plan::new();
     plan.relay = "minPort: 70000, addresses: [0.0.0.0]".to_owned();
@@ -260,8 +270,22 @@ fn the_example_of_the_documentation_is_a_good_configuration() {
 }
 
 #[test]
-fn the_schema_is_json_and_names_the_file() {
+fn the_documentation_names_every_key_of_the_schema() {
     let output = binary().arg("config-schema").output().unwrap();
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(schema["title"], "media-node turn");
+    let document =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/media-node.md")).unwrap();
+    let keys = keys_of(&schema);
+    assert!(keys.len() > 20, "{keys:?}");
+    let missing: Vec<_> = keys.iter().filter(|key| !document.contains(&format!("{key}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The names of all properties that hold no further ones.
+fn keys_of(schema: &serde_json::Value) -> Vec<&str> {
+    let inner = |value: &serde_json::Value| value.to_string().contains("#/$defs/") || value.get("properties").is_some();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let own = properties.clone().filter(|(_, value)| !inner(value)).map(|(key, _)| key.as_str());
+    let groups = schema["$defs"].as_object().into_iter().flatten().chain(properties).map(|(_, group)| group);
+    own.chain(groups.flat_map(keys_of)).collect()
 }
