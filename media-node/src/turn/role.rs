@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     addresses,
-    io::{self, Control, ListenError, ShardError, Shards},
+    io::{self, Control, ListenError, Shards, ThreadError},
     proto::{PeerPolicy, RelayAddresses, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared},
     secrets::{Follower, Look},
 };
@@ -194,7 +194,7 @@ async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64)
 }
 
 /// From the first allocation to the last.
-async fn live(node: &Node, signals: &mut Signals, shards: &mut Shards, grace: Duration) -> Result<(), ShardError> {
+async fn live(node: &Node, signals: &mut Signals, shards: &mut Shards, grace: Duration) -> Result<(), ThreadError> {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

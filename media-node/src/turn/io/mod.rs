@@ -6,61 +6,31 @@ mod relays;
 mod shard;
 mod sockets;
 mod sys;
+mod threads;
 
-use std::{
-    io,
-    num::NonZeroUsize,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
+use self::{relays::Descriptors, shard::Shard, threads::Threads};
+use super::proto::{Server, ServerConfig, ShardIndex, Shared};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::Pid,
 };
-use tokio::sync::mpsc;
-
-use self::{relays::Descriptors, shard::Shard};
-use super::proto::{Server, ServerConfig, ShardIndex, Shared};
 
 pub use self::{
     shard::Control,
     sockets::{ListenError, Listener, asked_buffer, open_listeners},
+    threads::ThreadError,
 };
 
 /// File descriptors kept for everything that is no relay socket: listeners, admin, metrics, files.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// The threads of a node.
+/// The threads of a node and how to reach them.
 pub struct Shards {
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Threads,
     controls: Vec<Arc<Control>>,
-    ended: mpsc::UnboundedReceiver<usize>,
-}
-
-/// Why a thread is not there.
-#[derive(Debug, thiserror::Error)]
-pub enum ShardError {
-    #[error("thread {shard} could not be started: {source}: raise the limits on threads and file descriptors")]
-    NotStarted { shard: usize, source: io::Error },
-    #[error("thread {shard} failed: {source}: this ends the process, because its clients have no other")]
-    Failed { shard: usize, source: io::Error },
-    #[error("thread {shard} panicked, see the message above: this ends the process, because its clients have no other")]
-    Panicked { shard: usize },
-}
-
-/// Tells that a thread has ended, however it did.
-struct Ended {
-    shard: usize,
-    tell: mpsc::UnboundedSender<usize>,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.tell.send(self.shard);
-    }
 }
 
 impl Shards {
@@ -70,31 +40,26 @@ impl Shards {
         shared: &Arc<Shared>,
         listeners: Vec<Vec<Listener>>,
         descriptors: u64,
-    ) -> Result<Self, ShardError> {
-        let (tell, ended) = mpsc::unbounded_channel();
+    ) -> Result<Self, ThreadError> {
         let descriptors = Arc::new(Descriptors::new(descriptors));
         let cores = cores_to_pin(listeners.len());
-        let mut shards = Self { threads: Vec::new(), controls: Vec::new(), ended };
-        for (index, listeners) in listeners.into_iter().enumerate() {
-            let not_started = |source| ShardError::NotStarted { shard: index, source };
+        let mut shards = Self { threads: Threads::new(), controls: Vec::new() };
+        for (thread, listeners) in listeners.into_iter().enumerate() {
+            let not_started = |source| ThreadError::NotStarted { thread, source };
             let control = Arc::new(Control::new().map_err(not_started)?);
+            shards.controls.push(Arc::clone(&control));
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| not_started(error.into()))?;
-            let number = ShardIndex(u16::try_from(index).unwrap_or(u16::MAX));
-            let (config, shared, its_control, descriptors) =
-                (Arc::clone(config), Arc::clone(shared), Arc::clone(&control), Arc::clone(&descriptors));
-            let core = cores.get(index).copied();
-            let ended = Ended { shard: index, tell: tell.clone() };
-            let thread = thread::Builder::new().name(format!("turn-{index}")).spawn(move || {
-                let _ended = ended;
+            let number = ShardIndex(u16::try_from(thread).unwrap_or(u16::MAX));
+            let (config, shared, descriptors) = (Arc::clone(config), Arc::clone(shared), Arc::clone(&descriptors));
+            let core = cores.get(thread).copied();
+            shards.threads.spawn(move || {
                 if let Some(core) = core {
                     pin(core);
                 }
                 let server = Server::new(config, shared, number, seed);
-                Shard::new(server, its_control, listeners, descriptors)?.run()
-            });
-            shards.threads.push(thread.map_err(not_started)?);
-            shards.controls.push(control);
+                Shard::new(server, control, listeners, descriptors)?.run()
+            })?;
         }
         Ok(shards)
     }
@@ -108,25 +73,14 @@ impl Shards {
     }
 
     /// Returns when a thread ends that was not told to, with the reason.
-    pub async fn failed(&mut self) -> ShardError {
-        let Some(shard) = self.ended.recv().await else { return std::future::pending().await };
-        if shard >= self.threads.len() {
-            return ShardError::Panicked { shard };
-        }
-        match self.threads.swap_remove(shard).join() {
-            Ok(Ok(())) => ShardError::Failed { shard, source: io::ErrorKind::UnexpectedEof.into() },
-            Ok(Err(source)) => ShardError::Failed { shard, source },
-            Err(_panic) => ShardError::Panicked { shard },
-        }
+    pub async fn failed(&mut self) -> ThreadError {
+        self.threads.failed().await
     }
 
     /// Ends the threads, and waits for them up to `limit`.
     pub fn stop(self, limit: Duration) {
         self.controls.iter().for_each(|control| control.stop());
-        let deadline = Instant::now() + limit;
-        while !self.threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(2));
-        }
+        self.threads.join(limit);
     }
 }
 
