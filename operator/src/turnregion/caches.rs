@@ -1,6 +1,7 @@
 //! What is watched: TurnRegions, the objects we made (by label), and machines. One store each, without managedFields.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use futures::stream::{BoxStream, select_all};
 use futures::{Stream, StreamExt};
@@ -13,6 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use rtcfleet_crds::{TurnRegion, labels};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::kube_io::slim;
 
@@ -28,6 +30,32 @@ pub struct Caches {
     pub config_maps: Store<ConfigMap>,
     pub budgets: Store<PodDisruptionBudget>,
     pub machines: Store<Node>,
+    filled: Filled,
+}
+
+/// Which stores have been filled once, a bit each.
+///
+/// kube's own `Store::wait_until_ready` keeps one waker: of several tasks that wait for one store, all but the last would
+/// wait forever.
+#[derive(Clone)]
+struct Filled(Arc<watch::Sender<u8>>);
+
+/// The number of stores.
+const STORES: u8 = 6;
+
+impl Filled {
+    fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+
+    fn fill(&self, store: u8) {
+        self.0.send_modify(|filled| *filled |= 1 << store);
+    }
+
+    async fn all(&self) {
+        // Cannot fail: the sender lives as long as self.
+        let _ = self.0.subscribe().wait_for(|filled| *filled == (1 << STORES) - 1).await;
+    }
 }
 
 /// What keeps the stores up to date, and says which regions to look at.
@@ -44,13 +72,14 @@ impl Caches {
     /// Starts nothing: the stores fill while the triggers are polled.
     pub fn new(client: &Client) -> (Self, Triggers) {
         let ours = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
-        let (regions, region_events) = watched::<Guarded>(client, watcher::Config::default());
-        let (deployments, deployment_events) = watched(client, ours.clone());
-        let (pods, pod_events) = watched(client, ours.clone());
-        let (config_maps, config_map_events) = watched(client, ours.clone());
-        let (budgets, budget_events) = watched(client, ours);
-        let (machines, machine_events) = watched::<Node>(client, watcher::Config::default());
-        let caches = Self { regions, deployments, pods, config_maps, budgets, machines };
+        let filled = Filled::new();
+        let (regions, region_events) = watched::<Guarded>(client, watcher::Config::default(), (&filled, 0));
+        let (deployments, deployment_events) = watched(client, ours.clone(), (&filled, 1));
+        let (pods, pod_events) = watched(client, ours.clone(), (&filled, 2));
+        let (config_maps, config_map_events) = watched(client, ours.clone(), (&filled, 3));
+        let (budgets, budget_events) = watched(client, ours, (&filled, 4));
+        let (machines, machine_events) = watched::<Node>(client, watcher::Config::default(), (&filled, 5));
+        let caches = Self { regions, deployments, pods, config_maps, budgets, machines, filled };
         let triggers = Triggers {
             regions: changed(region_events, spec_of).boxed(),
             children: select_all([
@@ -66,34 +95,36 @@ impl Caches {
         (caches, triggers)
     }
 
-    /// Resolves when every child's store has been filled once: a region looked at before would seem to have no slots.
-    pub async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
-        self.deployments.wait_until_ready().await?;
-        self.pods.wait_until_ready().await?;
-        self.config_maps.wait_until_ready().await?;
-        self.budgets.wait_until_ready().await?;
-        self.machines.wait_until_ready().await
+    /// Resolves when every store has been filled once: a region looked at before would seem to have no slots.
+    pub async fn ready(&self) {
+        self.filled.all().await;
     }
 }
 
 type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
-fn watched<K>(client: &Client, config: watcher::Config) -> (Store<K>, Events<K>)
+fn watched<K>(client: &Client, config: watcher::Config, (filled, store): (&Filled, u8)) -> (Store<K>, Events<K>)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (store, writer) = reflector::store();
+    let filled = filled.clone();
+    let (reader, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client.clone()), config)
         .default_backoff()
         .modify(slim)
         .reflect(writer)
+        .inspect(move |event| {
+            if let Ok(watcher::Event::InitDone) = event {
+                filled.fill(store);
+            }
+        })
         .touched_objects()
         .inspect(|event| {
             if let Err(error) = event {
                 tracing::warn!(kind = %K::kind(&()), %error, "a watch broke off and is begun again");
             }
         });
-    (store, events.boxed())
+    (reader, events.boxed())
 }
 
 /// Leaves out events of objects of which nothing that `what` looks at has changed. Bounded: what is gone is forgotten.
@@ -152,4 +183,28 @@ where
             Some(ObjectRef::new(&name).within(&object.namespace()?))
         })
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_the_stores_is_woken() {
+        let filled = Filled::new();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let filled = filled.clone();
+                tokio::spawn(async move { filled.all().await })
+            })
+            .collect();
+        tokio::task::yield_now().await; // all of them wait by now
+        (0..STORES - 1).for_each(|store| filled.fill(store));
+        tokio::task::yield_now().await;
+        assert!(waiting.iter().all(|task| !task.is_finished()), "one store is still empty");
+        filled.fill(STORES - 1);
+        for task in waiting {
+            tokio::time::timeout(std::time::Duration::from_secs(5), task).await.expect("woken").unwrap();
+        }
+    }
 }

@@ -30,10 +30,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Looks for such nodes until it is aborted. The stores are its only input, so a missed event costs one interval.
 pub async fn run(caches: Caches, ctx: Arc<Ctx>) {
-    let ready = async { caches.regions.wait_until_ready().await.is_ok() && caches.ready().await.is_ok() };
-    if !ready.await {
-        return;
-    }
+    caches.ready().await;
     // By pod: the deadline stays the same however often it is told.
     let mut deadlines: HashMap<String, Timestamp> = HashMap::new();
     let mut looks = tokio::time::interval(LOOK);

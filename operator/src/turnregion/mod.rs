@@ -55,8 +55,9 @@ pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()> + Send + Sync
         .graceful_shutdown_on(shutdown)
         .run(reconcile, retry, state)
         .for_each(async |outcome| {
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "a reconcile ended in an error, which was reported");
+            // Errors of reconciles are reported where they happen; an object that went between event and reconcile is none.
+            if let Err(error @ kube::runtime::controller::Error::QueueError(_)) = outcome {
+                tracing::warn!(%error, "the watch of TurnRegions broke off and is begun again");
             }
         })
         .await;
@@ -84,8 +85,6 @@ pub enum Error {
     Report(#[source] IoError),
     #[error("the reconcile took longer than {LONGEST:?} and was given up")]
     TooLong,
-    #[error("the caches are gone: the operator is ending")]
-    Ending,
 }
 
 impl Categorised for Error {
@@ -98,7 +97,7 @@ impl Categorised for Error {
             }
             Self::Dereference(error) | Self::Report(error) => error.category(),
             Self::Apply(error) => error.category(),
-            Self::TooLong | Self::Ending => Category::Retry,
+            Self::TooLong => Category::Retry,
         }
     }
 
@@ -109,7 +108,6 @@ impl Categorised for Error {
             Self::Dereference(error) | Self::Report(error) => error.reason(),
             Self::Apply(error) => error.reason(),
             Self::TooLong => "TooLong",
-            Self::Ending => "OperatorEnding",
         }
     }
 }
@@ -135,7 +133,7 @@ async fn reconcile(region: Arc<Guarded>, state: Arc<State>) -> Result<Action, Er
 
 /// The table of contents. A failed step is reported like a finished one.
 async fn pass(region: &Guarded, state: &State) -> Result<Action, Error> {
-    state.caches.ready().await.map_err(|_| Error::Ending)?;
+    state.caches.ready().await;
     let region = readable(region, &state.ctx).await?;
     if region.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes deletes what it owns; `farewell` ends its nodes.
