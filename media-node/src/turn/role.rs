@@ -159,7 +159,9 @@ fn report_check(path: &Path, config: &TurnConfig) -> Result<(), Failure> {
 fn raise_limit() -> u64 {
     match io::raise_descriptor_limit() {
         Ok((soft, hard)) => {
-            tracing::info!(from = soft, to = hard, "limit on open files raised as far as it goes");
+            if soft < hard {
+                tracing::info!(from = soft, to = hard, "limit on open files raised as far as it goes");
+            }
             hard
         }
         Err(error) => {

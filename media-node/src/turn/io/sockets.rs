@@ -7,7 +7,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::{
+    libc,
+    sys::socket::{setsockopt, sockopt},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::sys::RecvRoom;
@@ -84,15 +87,11 @@ fn remedy(source: &io::Error) -> &'static str {
 
 /// Opens every listener for every thread: one list a thread.
 pub fn open_listeners(addresses: &[SocketAddr], threads: usize) -> Result<Vec<Vec<Listener>>, ListenError> {
-    let named = |index: usize, address: SocketAddr| move |source| ListenError { index, address, source };
-    for (index, &address) in addresses.iter().enumerate() {
-        // SO_REUSEPORT would let a second node of the same user take a share of the packets of the first one.
-        open(address, false).map_err(named(index, address))?;
-    }
+    let addresses = openable(addresses)?;
     let mut all: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::with_capacity(addresses.len())).collect();
-    for (index, &address) in addresses.iter().enumerate() {
+    for (index, address) in addresses {
         for of_thread in &mut all {
-            of_thread.push(open(address, true).map_err(named(index, address))?);
+            of_thread.push(open(address, true).map_err(|source| ListenError { index, address, source })?);
         }
     }
     let mut room = RecvRoom::new();
@@ -105,6 +104,28 @@ pub fn open_listeners(addresses: &[SocketAddr], threads: usize) -> Result<Vec<Ve
         }
     }
     Ok(all)
+}
+
+/// The listeners that nothing else has, with their numbers. All of them, except for a wildcard of a family that the kernel
+/// does not have: one configuration serves many machines, and some have no IPv6.
+fn openable(addresses: &[SocketAddr]) -> Result<Vec<(usize, SocketAddr)>, ListenError> {
+    let mut found = Vec::new();
+    let mut without_family = None;
+    for (index, &address) in addresses.iter().enumerate() {
+        // SO_REUSEPORT would let a second node of the same user take a share of the packets of the first one.
+        match open(address, false) {
+            Ok(_) => found.push((index, address)),
+            Err(source) if address.ip().is_unspecified() && source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                tracing::warn!(%address, "not listening there: this machine's kernel does not have that address family");
+                without_family = Some(ListenError { index, address, source });
+            }
+            Err(source) => return Err(ListenError { index, address, source }),
+        }
+    }
+    match without_family {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<Listener> {
