@@ -1,5 +1,5 @@
-//! Allocate (RFC 8656 section 7.2), after authentication. The checks stand in the order of the RFC; the quota comes last, so that
-//! nothing has to be given back when a check fails.
+//! Allocate (RFC 8656 section 7.2), after authentication. The checks stand in the order of the RFC; the quota comes
+//! last, so that nothing has to be given back when a check fails.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -258,8 +258,8 @@ fn wanted(message: &Message<'_>) -> Result<Wanted, Outcome> {
     }
 }
 
-/// The lifetime that a request asks for, within what is granted; `None` if it does not ask. Zero is given back as it is: it means
-/// something in a Refresh, and in an Allocate counts as too short.
+/// The lifetime that a request asks for, within what is granted; `None` if it does not ask. Zero is given back as it
+/// is: it means something in a Refresh, and in an Allocate counts as too short.
 pub(super) fn asked_lifetime(message: &Message<'_>) -> Result<Option<u32>, Outcome> {
     message
         .attribute(LIFETIME)

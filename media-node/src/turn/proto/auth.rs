@@ -1,4 +1,5 @@
-//! The long-term credential mechanism with REST credentials (RFC 8489 section 9.2.4). The checks stand in the order of the RFC.
+//! The long-term credential mechanism with REST credentials (RFC 8489 section 9.2.4). The checks stand in the order of
+//! the RFC.
 
 use super::allocation::Allocation;
 use super::attribute::{NONCE, PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS, REALM, USERHASH, USERNAME};
@@ -35,8 +36,8 @@ pub(super) enum Denied {
     StaleNonce,
 }
 
-/// `live` is the allocation of the request's 5-tuple. Its username goes on being accepted after its expiry and after its secret was
-/// rotated out: expiry is for making allocations.
+/// `live` is the allocation of the request's 5-tuple. Its username goes on being accepted after its expiry and after
+/// its secret was rotated out: expiry is for making allocations.
 pub(super) fn authenticate(
     now: Now,
     path: &ClientPath,
@@ -72,7 +73,8 @@ pub(super) fn authenticate(
     if !shared.nonces.accepts(nonce, path.remote, now.unix) {
         return Err(Denied::StaleNonce);
     }
-    // The end of section 9.2.4: who names an algorithm speaks RFC 8489 and gets SHA-256. A legacy client gets what it sent.
+    // The end of section 9.2.4: who names an algorithm speaks RFC 8489 and gets SHA-256. A legacy client gets what it
+    // sent.
     let sign = if algorithm.is_some() || message.sha256().is_some() { Sign::Sha256 } else { Sign::Sha1 };
     Ok(Identity { username, key, sign })
 }
@@ -96,7 +98,8 @@ fn clear_username(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|name| name.len() <= USERNAME_MAX)
 }
 
-/// `None`: a client of RFC 5389, that is MD5. PASSWORD-ALGORITHMS must be what we send, or somebody has changed it on the way.
+/// `None`: a client of RFC 5389, that is MD5. PASSWORD-ALGORITHMS must be what we send, or somebody has changed it on
+/// the way.
 fn algorithm(message: &Message<'_>) -> Result<Option<PasswordAlgorithm>, Denied> {
     match (message.attribute(PASSWORD_ALGORITHM), message.attribute(PASSWORD_ALGORITHMS)) {
         (None, None) => Ok(None),

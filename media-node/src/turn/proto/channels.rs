@@ -1,7 +1,8 @@
 //! Channels of one allocation (RFC 8656 section 12).
 //!
-//! A binding expires by being compared with `now`. Its number and its peer stay tied to each other for five minutes more (section 12:
-//! late packets must not reach another peer), so an expired binding is kept that long, and removed when room is needed.
+//! A binding expires by being compared with `now`. Its number and its peer stay tied to each other for five minutes
+//! more (section 12: late packets must not reach another peer), so an expired binding is kept that long, and removed
+//! when room is needed.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,9 +17,9 @@ const QUARANTINE: Duration = Duration::from_mins(5);
 
 /// The numbers a channel can have: 0x4000 to 0x7FFF, the range of RFC 5766 section 11.
 ///
-/// RFC 8656 section 12 lets clients choose from 0x4000 to 0x4FFF only, but clients of the older range are everywhere (coturn's
-/// picks from all of it, and gives up when refused). A listener of ours carries nothing that the upper part could be taken for:
-/// RFC 7983 keeps 80 to 127 as first bytes free of other protocols.
+/// RFC 8656 section 12 lets clients choose from 0x4000 to 0x4FFF only, but clients of the older range are everywhere
+/// (coturn's picks from all of it, and gives up when refused). A listener of ours carries nothing that the upper part
+/// could be taken for: RFC 7983 keeps 80 to 127 as first bytes free of other protocols.
 pub(super) fn is_channel(number: u16) -> bool {
     (0x4000..=0x7FFF).contains(&number)
 }
@@ -57,7 +58,8 @@ impl Channels {
         self.peer(number, now).map(|_| number)
     }
 
-    /// Whether [`bind`](Self::bind) would succeed, so that the permission that goes with it is not installed for nothing.
+    /// Whether [`bind`](Self::bind) would succeed, so that the permission that goes with it is not installed for
+    /// nothing.
     pub(super) fn check(&mut self, number: u16, peer: SocketAddr, now: Instant, limit: usize) -> Result<(), BindError> {
         let bound_to = self.by_number.get(&number).filter(|channel| now < channel.until + QUARANTINE);
         if bound_to.is_some_and(|channel| channel.peer == peer) {

@@ -1,8 +1,8 @@
 //! TURN REST credentials (draft-uberti-behave-turn-rest-00): usernames that expire, passwords derived from a secret.
 //!
 //! A username is `expiry` or `expiry:user`, with `expiry` in unix seconds; its password is
-//! base64(HMAC-SHA1(secret, username)). Both are ASCII as far as we make them, and a realm is ASCII by [`Realm`]
-//! (super::Realm), so OpaqueString and SASLprep change nothing; the username goes into keys as the client sent it, for a
+//! base64(HMAC-SHA1(secret, username)). Both are ASCII as far as we make them, and a realm is ASCII
+//! (see `Realm`), so OpaqueString and SASLprep change nothing; the username goes into keys as the client sent it, for a
 //! client must have prepared it (RFC 8489 section 14.3).
 
 use std::fmt;

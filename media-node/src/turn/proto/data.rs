@@ -2,9 +2,9 @@
 //!
 //! No allocation, no lock, no copy. Three lookups a packet: allocation, channel, permission.
 //!
-//! Two clients of one node send to each other's relayed address. Inside, that is the local form of the relay address (they differ behind a
-//! 1:1 NAT); clients only ever see the public one, so it is exchanged both ways here. And it is a way into the machine, so only ports that
-//! live as relays at this moment are reached through it, or heard.
+//! Two clients of one node send to each other's relayed address. Inside, that is the local form of the relay address
+//! (they differ behind a 1:1 NAT); clients only ever see the public one, so it is exchanged both ways here. And it is a
+//! way into the machine, so only ports that live as relays at this moment are reached through it, or heard.
 
 use std::net::SocketAddr;
 

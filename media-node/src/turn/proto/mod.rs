@@ -23,6 +23,22 @@
 //!
 //! Every call takes [`Now`]: intervals are measured with `instant`; the expiry of credentials and nonces, which others
 //! than this process read or made, with `unix`.
+//!
+//! # Retransmissions
+//!
+//! A client repeats a request until it is answered, so every request is answered alike when it comes again: an Allocate
+//! from what was granted, a deletion from the bytes of its answer, kept for 40 s, and all others by doing again what
+//! changes nothing the second time.
+//!
+//! # What is left out
+//!
+//! - TCP and TLS between client and server: [`Transport`] has room for them.
+//! - ALTERNATE-SERVER (300): a draining server answers 508, and the client goes elsewhere by its own list.
+//! - Anonymous usernames are not offered; a USERHASH is served if the name behind it is known. `usernames.rs` says why.
+//! - SOFTWARE: it tells attackers more than clients, and costs room in the challenge.
+//! - Mobility (RFC 8016), TCP relaying (RFC 6062), third-party authorisation (RFC 7635), RFC 3489 clients.
+//! - Bandwidth limits, and a rate limit of unauthenticated requests: each of these costs one or two HMACs here and no
+//!   memory, and is answered with less than three times its size.
 
 mod allocate;
 mod allocation;

@@ -3,10 +3,10 @@
 //! A nonce is an expiry and a MAC over it, the client's address and the security features; so it is good for one source
 //! address only, for a bounded time, on every shard of the process, and nothing is stored for it.
 //!
-//! With security features it starts with the nonce cookie `obMatJos2` and 24 bits in base64, bit 0 first. Only bit 0, password
-//! algorithms, is ever set, and exactly when the same answer carries PASSWORD-ALGORITHMS. The bits are under the MAC: who
-//! strips them to bid a client down makes the nonce stale, and the next answer shows the client the truth. The bit for
-//! anonymous usernames is never set: see [`super::usernames`].
+//! With security features it starts with the nonce cookie `obMatJos2` and 24 bits in base64, bit 0 first. Only bit 0,
+//! password algorithms, is ever set, and exactly when the same answer carries PASSWORD-ALGORITHMS. The bits are under
+//! the MAC: who strips them to bid a client down makes the nonce stale, and the next answer shows the client the truth.
+//! The bit for anonymous usernames is never set: see [`super::usernames`].
 
 use std::net::{IpAddr, SocketAddr};
 

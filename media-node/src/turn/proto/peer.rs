@@ -1,12 +1,12 @@
 //! Which peers a client may reach: SSRF is what a relay is attacked for (RFC 8656 section 21.3.1).
 //!
-//! - A standing deny list holds what is never a peer on the Internet. `allow` opens parts of it. `deny` closes what the user names,
-//!   and wins over `allow`.
-//! - An IPv6 address that carries IPv4 addresses (v4-mapped, v4-compatible, NAT64, 6to4, Teredo) is judged by itself and by each of
-//!   them: all must be allowed. So to reach 10.0.0.1 by NAT64, open 10.0.0.1.
-//! - The node's own addresses are never opened by `allow`. The public form of a relay address is a peer nevertheless, for two
-//!   clients of one node send to each other's relayed address; which port counts then: see [`super::data`]. Only a `deny` of the
-//!   user closes that too.
+//! - A standing deny list holds what is never a peer on the Internet. `allow` opens parts of it. `deny` closes what the
+//!   user names, and wins over `allow`.
+//! - An IPv6 address that carries IPv4 addresses (v4-mapped, v4-compatible, NAT64, 6to4, Teredo) is judged by itself
+//!   and by each of them: all must be allowed. So to reach 10.0.0.1 by NAT64, open 10.0.0.1.
+//! - The node's own addresses are never opened by `allow`. The public form of a relay address is a peer nevertheless,
+//!   for two clients of one node send to each other's relayed address; which port counts then: see `data.rs`.
+//!   Only a `deny` of the user closes that too.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

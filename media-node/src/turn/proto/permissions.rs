@@ -1,5 +1,5 @@
-//! Permissions of one allocation (RFC 8656 section 9). They expire by being compared with `now`; expired ones are removed when
-//! room is needed, so that they need no timer and are still bounded.
+//! Permissions of one allocation (RFC 8656 section 9). They expire by being compared with `now`; expired ones are
+//! removed when room is needed, so that they need no timer and are still bounded.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

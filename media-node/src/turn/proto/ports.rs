@@ -1,7 +1,8 @@
 //! Relayed ports: which are taken, which live, and the choice of the next (RFC 8656 section 7.2).
 //!
-//! The choice is random (RFC 6056), so that off-path attackers cannot guess where a client's peers will send from. Shards agree by
-//! claiming bits in a map: a port is claimed before its socket is opened, and released after it is closed.
+//! The choice is random (RFC 6056), so that off-path attackers cannot guess where a client's peers will send from.
+//! Shards agree by claiming bits in a map: a port is claimed before its socket is opened, and released after it is
+//! closed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +11,8 @@ use rand::{Rng, RngExt};
 use super::config::{Family, ServerConfig};
 use super::server::{OpenError, RelayId, RelayPorts};
 
-/// Ports drawn at random before the range is walked from a random place. With a range half full, 1 in 2^32 allocations walks.
+/// Ports drawn at random before the range is walked from a random place. With a range half full, 1 in 2^32 allocations
+/// walks.
 const DRAWS: usize = 32;
 /// Binds that may fail because somebody else on the machine has the port. Each is a system call, hence the bound.
 const FAILED_BINDS: usize = 16;
@@ -121,8 +123,8 @@ pub(super) struct Opened {
     pub(super) port: u16,
 }
 
-/// Open a relay socket on a free port. The ports are claimed: the caller releases them. With [`Parity::Pair`] that includes the next
-/// port. `None`: there is no port to be had, or no socket.
+/// Open a relay socket on a free port. The ports are claimed: the caller releases them. With [`Parity::Pair`] that
+/// includes the next port. `None`: there is no port to be had, or no socket.
 pub(super) fn open(
     map: &PortMap,
     config: &ServerConfig,

@@ -47,9 +47,10 @@ impl Server {
     }
 }
 
-/// Deletions of a moment ago with their answers, so that a retransmitted one is answered as the first was, and not with 437 or, if
-/// its username has expired by now, with 401. RFC 8656 lets a client take 437 for success, but RFC 8489 section 6.3.1 asks for the
-/// same answer. Whoever sends exactly these bytes from this address again need not be authenticated again.
+/// Deletions of a moment ago with their answers, so that a retransmitted one is answered as the first was, and not with
+/// 437 or, if its username has expired by now, with 401. RFC 8656 lets a client take 437 for success, but RFC 8489
+/// section 6.3.1 asks for the same answer. Whoever sends exactly these bytes from this address again need not be
+/// authenticated again.
 #[derive(Debug, Default)]
 pub(super) struct Deletions {
     recent: VecDeque<Deletion>,

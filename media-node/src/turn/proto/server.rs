@@ -306,7 +306,8 @@ impl Server {
         self.settle(slot);
     }
 
-    /// Close one relayed address, with the permissions and channels of its family. [`settle`](Self::settle) must follow.
+    /// Close one relayed address, with the permissions and channels of its family. [`settle`](Self::settle) must
+    /// follow.
     pub(super) fn close_relay(&mut self, slot: Slot, family: Family, relays: &mut impl RelayPorts) {
         let Some(allocation) = self.allocations.get_mut(slot) else { return };
         let Some(relay) = allocation.relay_mut(family).take() else { return };
@@ -486,7 +487,8 @@ impl Server {
         self.reply_to_stranger(path, message, method, outcome)
     }
 
-    /// Nobody who may have forged its address is helped to more than three times what it sent, IP and UDP headers counted.
+    /// Nobody who may have forged its address is helped to more than three times what it sent, IP and UDP headers
+    /// counted.
     fn reply_to_stranger<'s, 'i>(
         &'s mut self,
         path: &ClientPath,

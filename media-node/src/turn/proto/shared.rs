@@ -1,14 +1,15 @@
 //! What the shards of one process have in common.
 //!
-//! Nothing here is touched per relayed packet, except one atomic read when both clients use this node ([`PortMap::is_live`]).
+//! Nothing here is touched per relayed packet, except one atomic read when both clients use this node
+//! (`PortMap::is_live`).
 //!
 //! # Reservations
 //!
-//! EVEN-PORT with the R bit keeps a port for 30 s for whoever brings the token (RFC 8656 section 7.2), and by `SO_REUSEPORT` that may be
-//! another shard. So the reserved port has no socket meanwhile: its claim in the port map keeps every shard off, it was bound and closed once
-//! to know that it can be, and the shard that gets the token opens it. Another process of the machine could take it in between;
-//! then the token gets a 508, which clients must expect. The reservation counts in the quotas until it is used or expires; its
-//! timer is the maker's.
+//! EVEN-PORT with the R bit keeps a port for 30 s for whoever brings the token (RFC 8656 section 7.2), and by
+//! `SO_REUSEPORT` that may be another shard. So the reserved port has no socket meanwhile: its claim in the port map
+//! keeps every shard off, it was bound and closed once to know that it can be, and the shard that gets the token opens
+//! it. Another process of the machine could take it in between; then the token gets a 508, which clients must expect.
+//! The reservation counts in the quotas until it is used or expires; its timer is the maker's.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,7 +130,7 @@ impl Shared {
         lock(&self.reservations).len()
     }
 
-    /// The counters of one shard.
+    /// The counters of one shard. Panics if there are not that many shards.
     pub fn counters(&self, shard: ShardIndex) -> &ShardCounters {
         &self.counters[usize::from(shard.0)]
     }
@@ -173,8 +174,8 @@ impl Shared {
         lock(&self.reservations).insert(token, reservation);
     }
 
-    /// The reservation behind a token, if it is this user's and has not expired. It is the caller's then: its place in the
-    /// quotas and its port.
+    /// The reservation behind a token, if it is this user's and has not expired. It is the caller's then: its place in
+    /// the quotas and its port.
     pub(super) fn take_reservation(&self, token: [u8; 8], user: &str, now: Instant) -> Option<Reservation> {
         let mut reservations = lock(&self.reservations);
         let found = reservations.get(&token)?;

@@ -1,4 +1,5 @@
-//! When something expires. One entry for each allocation and reservation that lives, so the set is as bounded as they are.
+//! When something expires. One entry for each allocation and reservation that lives, so the set is as bounded as they
+//! are.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

@@ -1,10 +1,11 @@
 //! Usernames behind USERHASH (RFC 8489 sections 9.2 and 14.4).
 //!
-//! USERHASH is SHA-256(username:realm), and a server of REST credentials has no list of its users to find it in: usernames
-//! are made elsewhere, a new one every few hours. So this server does not offer anonymous usernames (the bit in the nonce
-//! cookie stays 0), and a client that follows the RFC sends USERNAME. A client that sends USERHASH nevertheless is served if its username
-//! is known: because the allocation in question was made with it, or because it made an allocation in clear not long ago. Those
-//! are remembered here, the oldest forgotten first. Any other USERHASH gets a 401, like any other unknown user.
+//! USERHASH is SHA-256(username:realm), and a server of REST credentials has no list of its users to find it in:
+//! usernames are made elsewhere, a new one every few hours. So this server does not offer anonymous usernames (the bit
+//! in the nonce cookie stays 0), and a client that follows the RFC sends USERNAME. A client that sends USERHASH
+//! nevertheless is served if its username is known: because the allocation in question was made with it, or because it
+//! made an allocation in clear not long ago. Those are remembered here, the oldest forgotten first. Any other USERHASH
+//! gets a 401, like any other unknown user.
 
 use std::collections::{HashMap, VecDeque};
 

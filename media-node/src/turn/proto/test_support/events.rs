@@ -10,6 +10,7 @@ use crate::turn::proto::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY,
     REQUESTED_TRANSPORT, RESERVATION_TOKEN,
 };
+use crate::turn::proto::counters::ShardSnapshot;
 use crate::turn::proto::credentials::{Secret, Secrets};
 use crate::turn::proto::message::{Class, method};
 use crate::turn::proto::server::{ClientPath, PeerError};
@@ -50,6 +51,8 @@ impl<'a> Bytes<'a> {
 pub enum Proof {
     Right,
     Hashed,
+    /// Right, but of somebody else than the client usually is.
+    AnotherUser,
     WrongPassword,
     StaleNonce,
     None,
@@ -162,11 +165,13 @@ impl Event {
             1 => Proof::WrongPassword,
             2 => Proof::StaleNonce,
             3 => Proof::Hashed,
+            4 => Proof::AnotherUser,
             _ => Proof::Right,
         };
         let mut attributes = Vec::new();
         if method == method::ALLOCATE && !bytes.flag(16) {
-            attributes.push((REQUESTED_TRANSPORT, vec![17, 0, 0, 0]));
+            let protocol = if bytes.flag(32) { 6 } else { 17 };
+            attributes.push((REQUESTED_TRANSPORT, vec![protocol, 0, 0, 0]));
         }
         if method == method::CHANNEL_BIND {
             attributes.push((CHANNEL_NUMBER, vec![0x40, bytes.byte() % 4, 0, 0]));
@@ -322,12 +327,17 @@ impl Story {
         let bytes = match proof {
             Proof::Right => client.sign(draft),
             Proof::Hashed => client.sign_hashed(draft),
+            Proof::AnotherUser => {
+                let username = self.world.username("eve");
+                let password = World::password(&username);
+                Client { username, password, ..client.clone() }.sign(draft)
+            }
             Proof::WrongPassword => Client { password: "wrong".into(), ..client.clone() }.sign(draft),
             Proof::StaleNonce => Client { nonce: b"obMatJos2gAAAAAAAAAAAAAAA".to_vec(), ..client.clone() }.sign(draft),
             Proof::None => draft.bare(),
         };
         let path = client.path;
-        let trusted = matches!(proof, Proof::Right | Proof::Hashed);
+        let trusted = matches!(proof, Proof::Right | Proof::Hashed | Proof::AnotherUser);
         let first = self.hear(&path, &bytes, trusted);
         let again = self.hear(&path, &bytes, trusted);
         assert_eq!(first, again, "a retransmission is answered alike");
@@ -375,9 +385,10 @@ impl Story {
         heard
     }
 
-    /// Time passes until everything has expired: nothing may be left.
-    pub fn end(mut self) {
+    /// Time passes until everything has expired: nothing may be left. Returns what was counted.
+    pub fn end(mut self) -> ShardSnapshot {
         self.world.pass(Duration::from_hours(2));
         assert_eq!(self.world.held(), [0; 8], "something leaks");
+        self.world.shared.totals()
     }
 }

@@ -1,5 +1,5 @@
-//! The other side of the protocol, for tests and fuzzing: a client that writes requests, a world without sockets and with a clock
-//! that is a variable, and events that happen in it at random.
+//! The other side of the protocol, for tests and fuzzing: a client that writes requests, a world without sockets and
+//! with a clock that is a variable, and events that happen in it at random.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "here a panic is a test's failure")]
 

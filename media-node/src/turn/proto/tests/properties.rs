@@ -13,7 +13,10 @@ proptest! {
     }
 
     #[test]
-    fn no_attributes_make_the_parser_panic(kind in any::<[u8; 2]>(), attributes in vec((any::<u16>(), vec(any::<u8>(), 0..40)), 0..8)) {
+    fn no_attributes_make_the_parser_panic(
+        kind in any::<[u8; 2]>(),
+        attributes in vec((any::<u16>(), vec(any::<u8>(), 0..40)), 0..8)
+    ) {
         let mut bytes = [&[kind[0] & 0x3F, kind[1], 0, 0, 0x21, 0x12, 0xA4, 0x42], &[7; 12][..]].concat();
         for (kind, value) in attributes {
             bytes.extend_from_slice(&(kind % 0x40).to_be_bytes());
