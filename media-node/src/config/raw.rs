@@ -15,7 +15,7 @@ use crate::turn::proto::Realm;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "media-node turn")]
 pub struct RawTurn {
-    /// The realm of the long-term credentials (RFC 8489 section 9.2), usually the DNS name of the service. 1 to 60
+    /// The realm of the long-term credentials (RFC 8489 section 9.2), usually the DNS name of the service. 1 to 63
     /// printable ASCII characters without quotes and backslashes.
     #[schemars(required)]
     pub realm: Option<As<Realm>>,

@@ -104,7 +104,7 @@ threads: 3
 const MISTAKES: &[(&str, &str)] = &[
     (
         "realm: ''",
-        r#"realm: "" is not a realm: write 1 to 60 printable ASCII characters without quotes and backslashes, such as turn.example.org"#,
+        r#"realm: "" is not a realm: write 1 to 63 printable ASCII characters without quotes and backslashes, such as turn.example.org"#,
     ),
     ("realm: 7", "realm: this is integer `7`: write a realm such as turn.example.org"),
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),

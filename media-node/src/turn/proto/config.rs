@@ -41,10 +41,10 @@ impl ServerConfig {
     }
 }
 
-/// The realm of the long-term credential mechanism: 1 to 60 printable ASCII characters without `"` and `\`.
+/// The realm of the long-term credential mechanism: 1 to 63 printable ASCII characters without `"` and `\`.
 ///
 /// ASCII, because then OpaqueString and SASLprep (RFC 8265, RFC 4013) both leave it as it is, so that clients of RFC
-/// 5389 and of RFC 8489 derive the same key. At most 60, because a challenge must stay under three times the size of
+/// 5389 and of RFC 8489 derive the same key. At most 63, because a challenge must stay under three times the size of
 /// the smallest request on the wire: see [`Realm::MAX`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Realm(Box<str>);
@@ -52,9 +52,9 @@ pub struct Realm(Box<str>);
 impl Realm {
     /// A challenge to the smallest request, 20 bytes and 28 of headers, may have 116 bytes. With a realm of up to 36
     /// bytes it has room for PASSWORD-ALGORITHMS and the nonce cookie; with a longer one it does without both, as a
-    /// server of RFC 5389. Real clients send more than 20 bytes (a REQUESTED-TRANSPORT at the least), and with up to 60
-    /// are offered the algorithms.
-    pub const MAX: usize = 60;
+    /// server of RFC 5389. Real clients send more than 20 bytes (a REQUESTED-TRANSPORT at the least), and are
+    /// offered the algorithms with up to 60; with a SOFTWARE or FINGERPRINT, whatever the realm.
+    pub const MAX: usize = 63;
 
     pub fn parse(realm: &str) -> Result<Self, ConfigError> {
         let fits = (1..=Self::MAX).contains(&realm.len());

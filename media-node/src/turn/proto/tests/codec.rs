@@ -88,8 +88,8 @@ fn wrong_configurations_say_what_to_write_instead() {
         |local: &str, public: &str| RelayAddress { local: local.parse().unwrap(), public: public.parse().unwrap() };
     let relays = |all: &[RelayAddress]| RelayAddresses::new(all).map(|_| ()).unwrap_err().to_string();
     for (message, expected) in [
-        (Realm::parse("").unwrap_err().to_string(), "write 1 to 60 printable ASCII"),
-        (Realm::parse(&"r".repeat(61)).unwrap_err().to_string(), "write 1 to 60 printable ASCII"),
+        (Realm::parse("").unwrap_err().to_string(), "write 1 to 63 printable ASCII"),
+        (Realm::parse(&"r".repeat(64)).unwrap_err().to_string(), "write 1 to 63 printable ASCII"),
         (Realm::parse("r\u{e9}alm").unwrap_err().to_string(), "such as turn.example.org"),
         (Realm::parse("a\"b").unwrap_err().to_string(), "without quotes"),
         (PortRange::parse(1023, 2000).unwrap_err().to_string(), "write 1024 <= first <= last"),
