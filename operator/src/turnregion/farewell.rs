@@ -1,18 +1,21 @@
-//! Ends the nodes of regions that were deleted.
+//! Ends the nodes of regions that were deleted, by themselves or with their namespace.
 //!
 //! Kubernetes deletes a region's objects by their owner references, in order: region, Deployments, pods. A pod that is
 //! told to end drains first, up to an hour, because that is right for an eviction; when the region itself is gone nobody
 //! waits for it. So its nodes are told to end soon. There is no finalizer for this: without an operator the same happens,
 //! only at the nodes' own pace.
+//!
+//! When a namespace is deleted, Kubernetes waits for its pods before it deletes anything else in it, so there the region
+//! outlives its nodes: the namespace has to be asked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Resource, ResourceExt};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::{Api, Resource, ResourceExt};
 use rtcfleet_crds::labels;
 use rtcfleet_node_api::SetState;
 
@@ -22,6 +25,7 @@ use super::observed::NodePod;
 use super::validate::{ADMIN_PORT, Identity};
 use crate::context::Ctx;
 use crate::error::with_causes;
+use crate::kube_io;
 use crate::node_client::NodeTarget;
 
 /// How long sessions of a deleted region may go on: time for clients to be told and to move.
@@ -36,21 +40,41 @@ pub async fn run(caches: Caches, ctx: Arc<Ctx>) {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        let targets = to_end(&caches.pods.state(), &caches.regions.state());
+        let pods = caches.pods.state();
+        let namespaces = ending_namespaces(&pods, &ctx).await;
+        let targets = to_end(&pods, &caches.regions.state(), &namespaces);
         deadlines.retain(|uid, _| targets.iter().any(|(known, _)| known == uid));
         for (uid, node) in targets {
-            let deadline = *deadlines.entry(uid).or_insert_with(|| ctx.clock.now() + SESSIONS_MAY_STAY);
+            let deadline = *deadlines.entry(uid).or_insert_with(|| {
+                tracing::info!(node = %node.address, "a node of a deleted region ends in {SESSIONS_MAY_STAY:#}");
+                ctx.clock.now() + SESSIONS_MAY_STAY
+            });
             if let Err(error) = ctx.node_api.set_state(&node, SetState::Draining { deadline }).await {
                 tracing::debug!(node = %node.address, error = with_causes(&error), "a node of a deleted region was not told yet");
-            } else {
-                tracing::info!(node = %node.address, %deadline, "a node of a deleted region ends");
             }
         }
     }
 }
 
-/// Running pods that are told to end, and whose region is gone or going.
-fn to_end(pods: &[Arc<Pod>], regions: &[Arc<Guarded>]) -> Vec<(String, NodeTarget)> {
+/// Of the namespaces with pods that are told to end, those that are themselves being deleted. One that cannot be read
+/// counts as staying: its nodes go on at their own pace.
+async fn ending_namespaces(pods: &[Arc<Pod>], ctx: &Ctx) -> HashSet<String> {
+    let ending = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some());
+    let asked: BTreeSet<String> = ending.filter_map(|pod| pod.namespace()).collect();
+    let api = Api::<Namespace>::all(ctx.client.clone());
+    let mut found = HashSet::new();
+    for name in asked {
+        if let Ok(Some(namespace)) = kube_io::get(&api, &name).await
+            && namespace.metadata.deletion_timestamp.is_some()
+        {
+            found.insert(name);
+        }
+    }
+    found
+}
+
+/// Running pods that are told to end, and whose region or namespace is gone or going.
+fn to_end(pods: &[Arc<Pod>], regions: &[Arc<Guarded>], namespaces: &HashSet<String>) -> Vec<(String, NodeTarget)> {
     let staying: HashSet<String> = regions
         .iter()
         .filter(|region| region.meta().deletion_timestamp.is_none())
@@ -58,7 +82,10 @@ fn to_end(pods: &[Arc<Pod>], regions: &[Arc<Guarded>]) -> Vec<(String, NodeTarge
         .collect();
     let ending = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some());
     ending
-        .filter(|pod| pod.annotations().get(REGION_UID).is_some_and(|uid| !staying.contains(uid)))
+        .filter(|pod| {
+            let goes = pod.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
+            pod.annotations().get(REGION_UID).is_some_and(|uid| goes || !staying.contains(uid))
+        })
         .filter_map(|pod| {
             let NodePod { uid, host_ip, running, .. } = NodePod::of(pod);
             let identity = Identity {
@@ -103,12 +130,15 @@ mod tests {
             ("not told to end by Kubernetes", pod("old", false, "Running"), false),
             ("not running", pod("old", true, "Pending"), false),
         ] {
-            assert_eq!(to_end(&[pod], &regions).len(), usize::from(ended), "{case}");
+            assert_eq!(to_end(&[pod], &regions, &HashSet::new()).len(), usize::from(ended), "{case}");
         }
+        let ending = HashSet::from(["rtc".to_owned()]);
+        assert_eq!(to_end(&[pod("0c1f", true, "Running")], &regions, &ending).len(), 1, "in a namespace that goes");
+        assert_eq!(to_end(&[pod("0c1f", false, "Running")], &regions, &ending).len(), 0, "not told to end yet");
         let mut going = region();
         going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-02-01T10:00:00Z")).unwrap();
         let going = [Arc::new(DeserializeGuard(Ok(going)))];
-        let [(_, node)] = to_end(&[pod("0c1f", true, "Running")], &going).try_into().unwrap();
+        let [(_, node)] = to_end(&[pod("0c1f", true, "Running")], &going, &HashSet::new()).try_into().unwrap();
         assert_eq!(node.server_name, "centralindia.rtc.turn.rtcfleet.dev");
     }
 }
