@@ -74,6 +74,9 @@ mod tests {
         if let Some(JSONSchemaPropsOrArray::Schema(inner)) = &schema.items {
             unbounded(&format!("{path}[]"), inner, found);
         }
+        if let Some(JSONSchemaPropsOrBool::Schema(inner)) = &schema.additional_properties {
+            unbounded(&format!("{path}.*"), inner, found);
+        }
     }
 
     #[test]

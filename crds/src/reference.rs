@@ -297,7 +297,7 @@ mod tests {
             "| `realm` | string | yes | 1 to 63 characters; ",
             "| `maxTtl` | duration |  | Default 24h | How far away the expiry of a credential may be. |",
             "| `listeners` | list of [object](#speclisteners) |  | Default: UDP 3478, TCP 3478 and TLS 443; 1 to 8 items; unique by `name` |",
-            "| `nodeSelector` | map of string |  | at most 16 entries |",
+            "| `nodeSelector` | map of string |  | at most 16 entries; each at most 63 characters |",
         ] {
             assert!(page.contains(row), "{row}\n{page}");
         }

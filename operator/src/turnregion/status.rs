@@ -41,7 +41,7 @@ pub fn applied(
     let fleet = Fleet::of(&live, *desired, *max_unavailable, revision);
     let mut wanted = vec![fleet.ready(auth)];
     wanted.extend(fleet.reconciling(waiting, auth));
-    wanted.extend(draining_condition(&live));
+    wanted.extend(fleet.draining(&live));
     wanted.extend(limited(limited_by, *desired, machines));
     wanted.extend(missing(auth));
     wanted.extend(unused(not_in_effect));
@@ -132,7 +132,8 @@ struct Fleet<'a> {
     /// The first slot that is missing for no good reason, and what Kubernetes says of it.
     absent: Option<(u32, &'a str)>,
     outdated: usize,
-    exchanging: bool,
+    /// A slot that has its new template and does not serve yet.
+    exchanged: Option<u32>,
 }
 
 impl<'a> Fleet<'a> {
@@ -149,7 +150,11 @@ impl<'a> Fleet<'a> {
             planned: exchanging.min(max_unavailable as usize),
             absent: absent.map(|slot| (slot.index, why_absent(slot))),
             outdated: slots.iter().filter(stays).filter(|slot| slot.revision() != Some(revision)).count(),
-            exchanging: slots.iter().any(|slot| matches!(slot.intent(), Some(Intent::Exchange { .. }))),
+            exchanged: slots
+                .iter()
+                .filter(|slot| matches!(slot.intent(), Some(Intent::Exchange { .. })))
+                .find(|slot| slot.revision() == Some(revision))
+                .map(|slot| slot.index),
         }
     }
 
@@ -181,10 +186,12 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Work that takes seconds. A drain before an exchange can take an hour and is [`DRAINING`] alone, or pipelines that wait
+    /// would time out.
     fn reconciling(&self, waiting: &[String], auth: &AuthState) -> Option<Wanted> {
-        let (reason, message) = if self.outdated > 0 || self.exchanging {
-            ("Exchanging", format!("{} relays are still to be exchanged", self.outdated))
-        } else if self.serving < self.desired {
+        let (reason, message) = if let Some(slot) = self.exchanged {
+            ("Exchanging", format!("slot {slot} starts with its new template"))
+        } else if self.serving + self.planned < self.desired {
             match auth {
                 AuthState::Missing { message } => ("AuthSecretMissing", message.clone()),
                 AuthState::Present => ("Starting", self.shortfall()),
@@ -194,6 +201,21 @@ impl<'a> Fleet<'a> {
         };
         let waiting = waiting.first().map(|first| format!("; {first}")).unwrap_or_default();
         Some(Wanted { kind: RECONCILING, status: Status::True, reason, message: message + &waiting })
+    }
+
+    fn draining(&self, slots: &[&Slot]) -> Option<Wanted> {
+        let names: Vec<String> =
+            draining(slots).iter().map(|node| format!("{} ({})", node.slot, node.reason)).collect();
+        let old = match self.outdated {
+            0 => String::new(),
+            count => format!("; {count} relays have the old template"),
+        };
+        (!names.is_empty()).then(|| Wanted {
+            kind: DRAINING,
+            status: Status::True,
+            reason: "SessionsMoving",
+            message: format!("sessions leave slots {}{old}", names.join(", ")),
+        })
     }
 }
 
@@ -238,16 +260,6 @@ fn draining(slots: &[&Slot]) -> Vec<DrainingNode> {
             })
         })
         .collect()
-}
-
-fn draining_condition(slots: &[&Slot]) -> Option<Wanted> {
-    let names: Vec<String> = draining(slots).iter().map(|node| format!("{} ({})", node.slot, node.reason)).collect();
-    (!names.is_empty()).then(|| Wanted {
-        kind: DRAINING,
-        status: Status::True,
-        reason: "SessionsMoving",
-        message: format!("sessions leave slots {}", names.join(", ")),
-    })
 }
 
 fn limited(limits: &[&'static str], desired: u32, machines: &[Machine]) -> Option<Wanted> {

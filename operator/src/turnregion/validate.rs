@@ -20,6 +20,7 @@ use crate::error::{Categorised, Category};
 /// Admin and metrics ports of a media node; no listener may have them.
 pub const ADMIN_PORT: u16 = 9443;
 pub const METRICS_PORT: u16 = 9090;
+const OWN_PORTS: [(u16, &str); 2] = [(ADMIN_PORT, "admin"), (METRICS_PORT, "metrics")];
 
 const DEFAULT_REPLICAS: u32 = 2;
 const DEFAULT_MAX_TTL: Duration = Duration::from_hours(24);
@@ -43,6 +44,14 @@ pub enum ValidateError {
         "spec.relay: {have} ports for spec.quotas.allocationsPerNode {quota}: widen minPort to maxPort to at least {quota} ports, or lower the quota"
     )]
     TooFewRelayPorts { have: u32, quota: u32 },
+    #[error(
+        "spec.quotas.allocationsPerUser: {user} is more than allocationsPerNode {node}: lower it to at most {node}, or raise allocationsPerNode"
+    )]
+    UserQuotaAboveNodes { user: u32, node: u32 },
+    #[error(
+        "spec.relay: {min} to {max} holds the relay's own {what} port {port}: move the range, such as 49152 to 65535"
+    )]
+    OwnPortInRange { min: u16, max: u16, port: u16, what: &'static str },
     #[error("spec.listeners[{name}].port: {port} is the relay's own {what} port: choose another")]
     PortTaken { name: String, port: u16, what: &'static str },
     #[error(
@@ -72,6 +81,8 @@ impl Categorised for ValidateError {
             Self::Duration { .. }
             | Self::NoPortRange { .. }
             | Self::TooFewRelayPorts { .. }
+            | Self::UserQuotaAboveNodes { .. }
+            | Self::OwnPortInRange { .. }
             | Self::PortTaken { .. }
             | Self::PrivilegedPort { .. }
             | Self::NoServedListener
@@ -322,10 +333,16 @@ impl Check {
 
     fn relay_ports(&mut self, relay: &Relay) -> RelayPorts {
         let (min, max) = (relay.min_port.unwrap_or(49152), relay.max_port.unwrap_or(65535));
-        RelayPorts::parse(min, max).unwrap_or_else(|mistake| {
+        let ports = RelayPorts::parse(min, max).unwrap_or_else(|mistake| {
             self.mistakes.push(mistake);
             RelayPorts { first: 49152, last: 65535 }
-        })
+        });
+        for (port, what) in OWN_PORTS {
+            if (ports.first..=ports.last).contains(&port) {
+                self.mistakes.push(ValidateError::OwnPortInRange { min: ports.first, max: ports.last, port, what });
+            }
+        }
+        ports
     }
 
     fn udp_ports(&mut self, listeners: Option<&[Listener]>) -> Vec<u16> {
@@ -341,8 +358,7 @@ impl Check {
             }
         }
         for Listener { name, protocol, port } in listeners {
-            let taken = [(ADMIN_PORT, "admin"), (METRICS_PORT, "metrics")];
-            let taken = taken.iter().find(|(own, _)| *protocol != Protocol::Udp && i32::from(*own) == *port);
+            let taken = OWN_PORTS.iter().find(|(own, _)| *protocol != Protocol::Udp && i32::from(*own) == *port);
             if let Some(&(port, what)) = taken {
                 self.mistakes.push(ValidateError::PortTaken { name: name.clone(), port, what });
             }
@@ -369,13 +385,6 @@ impl Check {
 
     fn quotas(&mut self, quotas: Option<&Quotas>, ports: RelayPorts) -> NodeQuotas {
         let quotas = quotas.cloned().unwrap_or_default();
-        let per_user = self.count(
-            "quotas.allocationsPerUser",
-            quotas.allocations_per_user,
-            DEFAULT_PER_USER,
-            1..=100_000,
-            "1 to 100000",
-        );
         let per_node = self.count(
             "quotas.allocationsPerNode",
             quotas.allocations_per_node,
@@ -383,6 +392,16 @@ impl Check {
             1..=1_000_000,
             "1 to 1000000",
         );
+        let per_user = self.count(
+            "quotas.allocationsPerUser",
+            quotas.allocations_per_user,
+            DEFAULT_PER_USER.min(per_node),
+            1..=100_000,
+            "1 to 100000",
+        );
+        if per_user > per_node {
+            self.mistakes.push(ValidateError::UserQuotaAboveNodes { user: per_user, node: per_node });
+        }
         if per_node > ports.count() {
             self.mistakes.push(ValidateError::TooFewRelayPorts { have: ports.count(), quota: per_node });
         }
@@ -527,6 +546,16 @@ mod tests {
                 "spec.relay: 10 ports for spec.quotas.allocationsPerNode 20: widen minPort to maxPort to at least 20 ports, or lower the quota",
             ),
             (
+                "a user may hold more than the node",
+                "{quotas: {allocationsPerUser: 30, allocationsPerNode: 20}}",
+                "spec.quotas.allocationsPerUser: 30 is more than allocationsPerNode 20: lower it to at most 20, or raise allocationsPerNode",
+            ),
+            (
+                "the metrics port among the relayed ones",
+                "{relay: {minPort: 9000, maxPort: 9400}}",
+                "spec.relay: 9000 to 9400 holds the relay's own metrics port 9090: move the range, such as 49152 to 65535",
+            ),
+            (
                 "a privileged port",
                 "{listeners: [{name: dns, protocol: UDP, port: 53}]}",
                 "spec.listeners[dns].port: 53 lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478",
@@ -569,6 +598,12 @@ mod tests {
         ] {
             assert_eq!(refused(spec), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_small_node_lowers_the_default_of_a_user() {
+        let region = managed(&region_with("{quotas: {allocationsPerNode: 10}}"));
+        assert_eq!(region.quotas, NodeQuotas { per_user: 10, per_node: 10 });
     }
 
     #[test]

@@ -10,17 +10,19 @@ fn now() -> Timestamp {
     "2026-02-01T12:00:00Z".parse().unwrap()
 }
 
+/// A slot that drains for an exchange still has the old template; every other one has the revision `a` of [`pass`].
 fn slot(index: u32, intent: Option<&str>, state: Option<NodeState>) -> Slot {
+    let revision = if intent == EXCHANGE && state.is_some() { "old" } else { "a" };
     let annotations = intent.map(|text| json!({INTENT: text})).unwrap_or_default();
     let deployment: Deployment = serde_json::from_value(json!({
         "metadata": {"name": format!("centralindia-{index}"), "annotations": annotations},
-        "spec": {"selector": {}, "template": {"metadata": {"annotations": {REVISION: "a"}}}},
+        "spec": {"selector": {}, "template": {"metadata": {"annotations": {REVISION: revision}}}},
     }))
     .unwrap();
     let pod = NodePod {
         name: String::new(),
         uid: String::new(),
-        revision: Some("a".into()),
+        revision: Some(revision.into()),
         machine: Some("m1".into()),
         host_ip: None,
         ready: state.is_some(),
@@ -90,6 +92,13 @@ fn ready_tells_whether_what_is_wanted_serves() {
             "one is exchanged, as planned",
             2,
             vec![slot(0, EXCHANGE, DRAINS), slot(1, None, ACTIVE)],
+            "True Serving",
+            vec!["Draining"],
+        ),
+        (
+            "the new node of an exchange starts",
+            2,
+            vec![slot(0, EXCHANGE, None), slot(1, None, ACTIVE)],
             "True Serving",
             vec!["Reconciling", "Draining"],
         ),
