@@ -1,0 +1,143 @@
+"""TURN as a browser's ICE library speaks it (aioice): exchanges data through a relay, and is refused where it must be.
+
+Reads one JSON object on standard input: server, port, secret, peer (an address of this machine), denied (addresses).
+Writes one JSON object: what each check came to. The credentials are made here, by the TURN REST rules and the standard
+library, and not by the code under test.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import sys
+import time
+
+from aioice import stun, turn
+
+PACKETS = 20
+PATIENCE = 5.0
+
+
+def credentials(secret: str, expires_in: int) -> tuple[str, str]:
+    username = f"{int(time.time()) + expires_in}:aioice"
+    digest = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()
+    return username, base64.b64encode(digest).decode()
+
+
+class Inbox(asyncio.DatagramProtocol):
+    """Keeps what arrives."""
+
+    def __init__(self) -> None:
+        self.arrived: asyncio.Queue = asyncio.Queue()
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address) -> None:
+        self.arrived.put_nowait((data, address[:2]))
+
+    async def next(self):
+        return await asyncio.wait_for(self.arrived.get(), PATIENCE)
+
+
+async def allocation(task: dict, expires_in: int = 600):
+    username, password = credentials(task["secret"], expires_in)
+    return await turn.create_turn_endpoint(Inbox, (task["server"], task["port"]), username, password)
+
+
+async def connected(task: dict) -> turn.TurnClientUdpProtocol:
+    """An allocation whose single steps can be waited for."""
+    username, password = credentials(task["secret"], 600)
+    server = (task["server"], task["port"])
+    _, client = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: turn.TurnClientUdpProtocol(
+            server, username=username, password=password, lifetime=600, channel_refresh_time=500
+        ),
+        remote_addr=server,
+    )
+    client.receiver = Inbox()
+    await client.connect()
+    return client
+
+
+async def exchanges_data_with_a_peer(task: dict) -> dict:
+    """Both ways; the peer must see the relayed address, and the client the peer's."""
+    loop = asyncio.get_running_loop()
+    outside, peer = await loop.create_datagram_endpoint(Inbox, local_addr=(task["peer"], 0))
+    relay, client = await allocation(task)
+    try:
+        relayed, peer_address = relay.get_extra_info("sockname"), outside.get_extra_info("sockname")[:2]
+        there = back = 0
+        for number in range(PACKETS):
+            payload = b"packet %d" % number
+            relay.sendto(payload, peer_address)
+            there += await peer.next() == (payload, relayed)
+            outside.sendto(payload, relayed)
+            back += await client.next() == (payload, peer_address)
+        return {"sent": PACKETS, "there": there, "back": back}
+    finally:
+        relay.close()
+        outside.close()
+
+
+async def relays_between_two_callers_of_one_node(task: dict) -> dict:
+    """Each has the other's relayed address for a peer: a call that is relayed on both sides."""
+    one, two = await connected(task), await connected(task)
+    try:
+        # Opens the first door; the second is still closed, so this packet is dropped.
+        await one.send_data(b"open", two.relayed_address)
+        there = back = 0
+        for number in range(PACKETS):
+            payload = b"packet %d" % number
+            await two.send_data(payload, one.relayed_address)
+            back += await one.receiver.next() == (payload, two.relayed_address)
+            await one.send_data(payload, two.relayed_address)
+            there += await two.receiver.next() == (payload, one.relayed_address)
+        return {"sent": PACKETS, "there": there, "back": back}
+    finally:
+        await one.delete()
+        await two.delete()
+
+
+async def code_of(refused) -> int:
+    """The error code that something is refused with, 0 when it is not."""
+    try:
+        relay, _ = await refused
+    except stun.TransactionFailed as error:
+        return error.response.attributes["ERROR-CODE"][0]
+    relay.close()
+    return 0
+
+
+async def wrong_password(task: dict) -> int:
+    return await code_of(allocation({**task, "secret": task["secret"] + "x"}))
+
+
+async def expired_username(task: dict) -> int:
+    return await code_of(allocation(task, expires_in=-60))
+
+
+async def denied_peer(task: dict, peer: str) -> int:
+    client = await connected(task)
+    try:
+        await client.channel_bind(0x4000, (peer, 5000))
+        return 0
+    except stun.TransactionFailed as error:
+        return error.response.attributes["ERROR-CODE"][0]
+    finally:
+        await client.delete()
+
+
+async def main() -> dict:
+    task = json.load(sys.stdin)
+    return {
+        "exchange": await exchanges_data_with_a_peer(task),
+        "betweenCallers": await relays_between_two_callers_of_one_node(task),
+        "wrongPassword": await wrong_password(task),
+        "expiredUsername": await expired_username(task),
+        "deniedPeers": {peer: await denied_peer(task, peer) for peer in task["denied"]},
+    }
+
+
+json.dump(asyncio.run(main()), sys.stdout)
