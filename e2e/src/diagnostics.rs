@@ -5,11 +5,10 @@ use std::fmt::Write;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, LogParams},
+    api::{DynamicObject, ListParams, LogParams},
+    core::ApiResource,
 };
 use rtcfleet_crds::TurnRegion;
-
-use crate::wait::conditions;
 
 /// Lines of each pod's log that are shown.
 const LOG_LINES: i64 = 40;
@@ -25,22 +24,24 @@ pub async fn of_namespace(client: &Client, namespace: &str) -> String {
     text
 }
 
+/// Read without a type: one of them may be malformed.
 async fn regions(client: &Client, namespace: &str) -> kube::Result<String> {
+    let regions =
+        Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &ApiResource::erase::<TurnRegion>(&()));
     let mut text = String::new();
-    for region in Api::<TurnRegion>::namespaced(client.clone(), namespace).list(&ListParams::default()).await? {
-        let observed = region.status.as_ref().and_then(|status| status.observed_generation);
+    for region in regions.list(&ListParams::default()).await? {
+        let status = &region.data["status"];
         let _ = writeln!(
             text,
-            "turnregion {} generation {:?} observed {observed:?}",
+            "turnregion {} generation {:?} observed {}",
             region.name_any(),
-            region.metadata.generation
+            region.metadata.generation,
+            status["observedGeneration"]
         );
-        for condition in conditions(&region) {
-            let _ = writeln!(
-                text,
-                "  {}={} {}: {}",
-                condition.type_, condition.status, condition.reason, condition.message
-            );
+        for condition in status["conditions"].as_array().into_iter().flatten() {
+            let field = |name: &str| condition[name].as_str().unwrap_or_default();
+            let (kind, status) = (field("type"), field("status"));
+            let _ = writeln!(text, "  {kind}={status} {}: {}", field("reason"), field("message"));
         }
     }
     Ok(text)

@@ -1,8 +1,18 @@
 //! What the scenarios in `tests/` share. Every scenario has a namespace of its own, waits on conditions with a
-//! deadline, and prints conditions, Events and logs when it fails.
+//! deadline, and prints conditions, Events and logs when it fails. Machines are shared, so scenarios run one at a time
+//! (`--test-threads=1`).
 
+pub mod audit;
+pub mod checks;
 pub mod cluster;
 pub mod command;
 pub mod diagnostics;
 pub mod namespace;
+pub mod operator;
+pub mod processes;
+pub mod scenario;
+pub mod schema;
+pub mod stream;
+pub mod turn;
+pub mod uclient;
 pub mod wait;

@@ -1,0 +1,95 @@
+//! The operator in the cluster: its pods, who leads, its metrics.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
+use kube::{Api, Client, ResourceExt, api::ListParams};
+
+use crate::{cluster, wait};
+
+/// Namespace of the release.
+pub const NAMESPACE: &str = "rtc-fleet-system";
+/// Name of the Deployment, the Lease and the service account.
+pub const NAME: &str = "rtc-fleet-operator";
+
+/// Fails, and names the remedy, unless every replica of the operator is available.
+pub async fn is_installed(client: &Client) -> Result<()> {
+    let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
+    let found = deployments.get_opt(NAME).await?;
+    ensure!(found.is_some(), "no Deployment {NAME} in namespace {NAMESPACE}: run `make up`");
+    settled(client, Duration::from_mins(1)).await
+}
+
+/// Waits until the present template of the operator runs in all replicas, and nothing else does.
+pub async fn settled(client: &Client, limit: Duration) -> Result<()> {
+    let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
+    let what = "all replicas of the operator are up to date and available";
+    wait::object(&deployments, NAME, what, limit, is_rolled_out).await?;
+    Ok(())
+}
+
+fn is_rolled_out(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let Some(status) = &deployment.status else { return false };
+    status.observed_generation == deployment.metadata.generation
+        && [status.replicas, status.updated_replicas, status.available_replicas] == [Some(wanted); 3]
+}
+
+/// Pods of the operator that are not ending.
+pub async fn pods(client: &Client) -> Result<Vec<Pod>> {
+    let chosen = ListParams::default().labels("app.kubernetes.io/component=operator,pod-template-hash");
+    let all = Api::<Pod>::namespaced(client.clone(), NAMESPACE).list(&chosen).await?.items;
+    Ok(all.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+}
+
+/// Who holds the lease, as the lease says it: a pod and a process in it.
+pub async fn holder(client: &Client) -> Result<String> {
+    let lease = Api::<Lease>::namespaced(client.clone(), NAMESPACE).get(NAME).await?;
+    let holder = lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty());
+    holder.context("nobody holds the operator's lease")
+}
+
+/// The pod in what [`holder`] gives.
+pub fn pod_of(holder: &str) -> &str {
+    holder.split_once('_').map_or(holder, |(pod, _)| pod)
+}
+
+/// The pod that leads.
+pub async fn leader(client: &Client) -> Result<Pod> {
+    let holder = holder(client).await?;
+    let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
+    pods.get(pod_of(&holder)).await.with_context(|| format!("the holder {holder} of the lease"))
+}
+
+/// Waits until another process than `before` holds the lease, and gives what it is called.
+pub async fn another_leads(client: &Client, before: &str, limit: Duration) -> Result<String> {
+    wait::until("another replica leads", limit, async || {
+        let now = holder(client).await?;
+        ensure!(now != before, "{now} still holds the lease");
+        Ok(now)
+    })
+    .await
+}
+
+/// The metrics of a pod, read through the API server.
+pub async fn metrics(client: &Client, namespace: &str, pod: &Pod, port: u16) -> Result<String> {
+    let pod = pod.name_any();
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
+    let request = http::Request::get(path).body(Vec::new())?;
+    client.request_text(request).await.with_context(|| format!("no metrics of {pod}"))
+}
+
+/// The released program, as `make up` builds it for the image.
+pub fn program() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("OPERATOR") {
+        return Ok(path.into());
+    }
+    let targets = cluster::repository().join("target");
+    let triples = std::fs::read_dir(&targets).into_iter().flatten().flatten();
+    let found = triples.map(|triple| triple.path().join("release/operator")).find(|path| path.is_file());
+    let Some(found) = found else {
+        bail!("{}/*/release/operator: not there: run `make up`, or set OPERATOR to the program", targets.display())
+    };
+    Ok(found)
+}
