@@ -1,0 +1,226 @@
+//! What breaks around a call while packets of it are relayed: the operator, the API server, an upgrade, a relay.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    checks::Checks,
+    cluster,
+    command::{self, kubectl},
+    operator, processes,
+    scenario::{self, Relay, Scenario},
+    stream::Stream,
+    wait,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::{Api, api::DeleteParams};
+use rtcfleet_crds::{ConditionsExt, TurnRegion, condition};
+
+const REGION: &str = "centralindia";
+/// "A killed leader is replaced in <15 s."
+const TAKEOVER: Duration = Duration::from_secs(15);
+/// Tag of the same operator under another name.
+const OTHER_TAG: &str = "e2e-upgrade";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_lose_nothing_when_the_leader_or_the_api_server_dies_or_the_operator_is_upgraded() -> Result<()> {
+    scenario::with("control", async |scenario| {
+        scenario.serving(REGION, "{}").await?;
+        let relays = scenario.relays(REGION).await?;
+        let streams = [scenario.stream(&relays[0]).await?, scenario.stream(&relays[1]).await?];
+        let mut checks = Checks::default();
+
+        checks.check("a leader that is deleted by force is replaced in time", leader_deleted(&scenario)).await;
+        checks.check("the calls go on", whole(&streams)).await;
+        operator::settled(&scenario.client, Duration::from_mins(1)).await?;
+        checks.check("a leader whose process is killed is replaced in time", leader_killed(&scenario)).await;
+        checks.check("the calls go on after that", whole(&streams)).await;
+        checks.check("the API server is killed and the operator finds it again", api_server_killed(&scenario)).await;
+        checks.check("the calls go on without an API server", whole(&streams)).await;
+        operator::settled(&scenario.client, Duration::from_mins(1)).await?;
+        checks.check("an upgrade of the operator is rolled out, and back", upgraded(&scenario)).await;
+        checks.check("the calls go on during the upgrade", whole(&streams)).await;
+        checks.check("no relay has been exchanged or restarted", untouched(&scenario, &relays)).await;
+        for stream in streams {
+            checks.check("not one packet was lost from first to last", stream.end()).await;
+        }
+        checks.verdict()
+    })
+    .await
+}
+
+async fn whole(streams: &[Stream]) -> Result<()> {
+    for stream in streams {
+        stream.is_whole().await?;
+    }
+    Ok(())
+}
+
+async fn leader_deleted(scenario: &Scenario) -> Result<()> {
+    let before = operator::holder(&scenario.client).await?;
+    let pod = operator::pod_of(&before);
+    let deleted =
+        kubectl(&["-n", operator::NAMESPACE, "delete", "pod", pod, "--force", "--grace-period=0"], "").await?;
+    ensure!(deleted.succeeded(), "{}", deleted.stderr);
+    operator::another_leads(&scenario.client, &before, TAKEOVER).await?;
+    acts(scenario).await
+}
+
+async fn leader_killed(scenario: &Scenario) -> Result<()> {
+    let before = operator::holder(&scenario.client).await?;
+    let uid = operator::leader(&scenario.client).await?.metadata.uid.context("a pod has a uid")?;
+    processes::kill(&uid).await?;
+    let now = operator::another_leads(&scenario.client, &before, TAKEOVER).await?;
+    ensure!(operator::pod_of(&now) != operator::pod_of(&before), "{now} is the same replica as {before}");
+    acts(scenario).await
+}
+
+async fn api_server_killed(scenario: &Scenario) -> Result<()> {
+    let kill = ["component", "kill", "apiserver"];
+    command::run(cluster::rtc_cluster(), &kill, Duration::from_secs(20)).await?;
+    wait::until("the API server answers again", Duration::from_mins(1), async || {
+        scenario.client.apiserver_version().await.context("no answer")
+    })
+    .await?;
+    acts(scenario).await
+}
+
+/// Whoever leads does its work: something that is deleted is made again.
+async fn acts(scenario: &Scenario) -> Result<()> {
+    let budgets = Api::<PodDisruptionBudget>::namespaced(scenario.client.clone(), &scenario.namespace);
+    let before = budgets.get(REGION).await?.metadata.uid;
+    budgets.delete(REGION, &DeleteParams::default()).await?;
+    wait::until("a deleted PodDisruptionBudget is made again", Duration::from_secs(30), async || {
+        let now = budgets.get_opt(REGION).await?.context("there is none")?.metadata.uid;
+        ensure!(now != before, "the old one is still there");
+        Ok(())
+    })
+    .await
+}
+
+async fn upgraded(scenario: &Scenario) -> Result<()> {
+    let archive = std::env::temp_dir().join(format!("rtc-fleet-operator-{}.tar", std::process::id()));
+    let outcome = upgrade_and_back(scenario, &archive).await;
+    // Also when only half of it went well: the next scenario needs the operator that was installed.
+    let back = helm(&["rollback", "rtc-fleet", "--wait", "--timeout=2m"]).await;
+    let _ = std::fs::remove_file(&archive); // It is not there if it could not be built.
+    outcome?;
+    back?;
+    let image = image(scenario).await?;
+    ensure!(!image.ends_with(OTHER_TAG), "after the rollback the operator still runs {image}");
+    operator::settled(&scenario.client, Duration::from_mins(1)).await
+}
+
+async fn upgrade_and_back(scenario: &Scenario, archive: &std::path::Path) -> Result<()> {
+    let (archive, program) = (archive.to_str().context("a path is no text")?, operator::program()?);
+    let program = program.to_str().context("a path is no text")?;
+    let tag = format!("rtc-fleet/operator:{OTHER_TAG}");
+    let limit = Duration::from_mins(1);
+    command::run(cluster::rtc_cluster(), &["image", "build", "--tag", &tag, "--file", archive, program], limit).await?;
+    command::run(cluster::rtc_cluster(), &["image", "load", archive], limit).await?;
+    let before = operator::holder(&scenario.client).await?;
+    let chart = cluster::repository().join("charts/rtc-fleet");
+    let chart = chart.to_str().context("a path is no text")?;
+    let set = format!("image.tag={OTHER_TAG}");
+    helm(&["upgrade", "rtc-fleet", chart, "--reuse-values", "--set", &set, "--wait", "--timeout=2m"]).await?;
+    let image = image(scenario).await?;
+    ensure!(image.ends_with(OTHER_TAG), "the operator runs {image}");
+    operator::another_leads(&scenario.client, &before, TAKEOVER).await?;
+    acts(scenario).await
+}
+
+async fn helm(arguments: &[&str]) -> Result<()> {
+    let kubeconfig = cluster::kubeconfig()?;
+    let kubeconfig = kubeconfig.to_str().context("the path of the kubeconfig is no text")?;
+    let all = [arguments, &["--namespace", operator::NAMESPACE, "--kubeconfig", kubeconfig]].concat();
+    command::run(cluster::helm(), &all, Duration::from_secs(150)).await?;
+    Ok(())
+}
+
+/// The image that the operator's leader runs.
+async fn image(scenario: &Scenario) -> Result<String> {
+    operator::settled(&scenario.client, Duration::from_mins(1)).await?;
+    let pods = operator::pods(&scenario.client).await?;
+    let images: BTreeSet<String> = pods
+        .iter()
+        .flat_map(|pod| pod.spec.iter().flat_map(|spec| &spec.containers))
+        .filter_map(|one| one.image.clone())
+        .collect();
+    ensure!(images.len() == 1, "{images:?}");
+    images.into_iter().next().context("no image")
+}
+
+async fn untouched(scenario: &Scenario, before: &[Relay]) -> Result<()> {
+    let now = scenario.relays(REGION).await?;
+    ensure!(now == before, "{now:#?} instead of {before:#?}");
+    for relay in before {
+        let status = scenario.pods().get(&relay.pod).await?.status.unwrap_or_default();
+        let restarts: i32 = status.container_statuses.iter().flatten().map(|container| container.restart_count).sum();
+        ensure!(restarts == 0, "{} was restarted {restarts} times", relay.pod);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_dies_comes_back_and_ready_tells_the_truth_meanwhile() -> Result<()> {
+    scenario::with("relay", async |scenario| {
+        scenario.serving(REGION, "{}").await?;
+        let victim = scenario.relay(REGION, 0).await?;
+        let other = scenario.stream(&scenario.relay(REGION, 1).await?).await?;
+        let mut checks = Checks::default();
+
+        let ended = scenario.stream(&victim).await?;
+        let killed = comes_back(&scenario, async || processes::kill(&victim.uid).await);
+        checks.check("a relay whose process is killed comes back, and Ready says so", killed).await;
+        drop(ended);
+        checks.check("a call through the other relay goes on", other.is_whole()).await;
+        checks.check("the relay that came back serves", serves(&scenario)).await;
+
+        let victim = scenario.relay(REGION, 0).await?;
+        let deleted = comes_back(&scenario, async || {
+            let arguments = ["-n", &scenario.namespace, "delete", "pod", &victim.pod, "--force", "--grace-period=0"];
+            let deleted = kubectl(&arguments, "").await?;
+            ensure!(deleted.succeeded(), "{}", deleted.stderr);
+            Ok(())
+        });
+        checks.check("a relay whose pod is deleted by force comes back, and Ready says so", deleted).await;
+        checks.check("the new relay is another pod, on the machine that was free", replaced(&scenario, &victim)).await;
+        checks.check("the call through the other relay lost nothing", other.end()).await;
+        checks.check("the new relay serves", serves(&scenario)).await;
+        checks.verdict()
+    })
+    .await
+}
+
+/// Breaks slot 0 and sees `Ready` turn false, with what is missing, and true again. The watch begins before the harm: the
+/// time between may be short.
+async fn comes_back(scenario: &Scenario, harm: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let regions = scenario.regions();
+    let not_ready = wait::object(&regions, REGION, "Ready=False", Duration::from_secs(30), is_not_ready);
+    let (seen, harmed) = tokio::join!(not_ready, harm());
+    harmed?;
+    let seen = seen?;
+    let ready = wait::conditions(&seen).condition(condition::READY).context("no Ready")?;
+    ensure!(ready.reason == "RelaysMissing", "{ready:?}");
+    ensure!(ready.message.starts_with("1 of 2 relays serve; slot 0: "), "{}", ready.message);
+    let counted = seen.status.as_ref().map(|status| status.ready_replicas);
+    ensure!(counted == Some(1), "readyReplicas says {counted:?}");
+    ensure!(wait::conditions(&seen).is_true(condition::RECONCILING), "Reconciling is not true meanwhile");
+    let again = scenario.ready(REGION).await?.status.unwrap_or_default();
+    ensure!((again.replicas, again.ready_replicas) == (2, 2), "{again:#?}");
+    Ok(())
+}
+
+fn is_not_ready(region: &TurnRegion) -> bool {
+    wait::conditions(region).condition(condition::READY).is_some_and(|ready| ready.status == "False")
+}
+
+async fn replaced(scenario: &Scenario, before: &Relay) -> Result<()> {
+    let now = scenario.relay(REGION, 0).await?;
+    ensure!(now.uid != before.uid && now.node == before.node, "{now:?} instead of {before:?}");
+    Ok(())
+}
+
+async fn serves(scenario: &Scenario) -> Result<()> {
+    scenario.stream(&scenario.relay(REGION, 0).await?).await?.end().await
+}

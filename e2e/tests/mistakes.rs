@@ -1,0 +1,214 @@
+//! What a user reads who wrote something wrong, and that nobody else suffers for it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    checks::Checks,
+    command::kubectl,
+    operator, processes,
+    scenario::{self, Scenario},
+    schema, wait,
+};
+use k8s_openapi::api::core::v1::Event;
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+use rtcfleet_crds::condition;
+
+/// A region of no machine: the mistakes are about words.
+const NOWHERE: &str = "nowhere";
+const SOON: Duration = Duration::from_secs(20);
+
+/// A mistake: its name, whether only an older schema lets it in, what is laid over a good spec, and what the user reads.
+type Mistake = (&'static str, Schema, &'static str, &'static str);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Schema {
+    Present,
+    Older,
+}
+
+use Schema::{Older, Present};
+
+/// Every mistake that the operator finds. `Incomplete` is left out: the API server writes what it asks for.
+const MISTAKES: [Mistake; 15] = [
+    (
+        "admin-port",
+        Present,
+        "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name: tcp, protocol: TCP, port: 9443}]}",
+        "spec.listeners[tcp].port: 9443 is the relay's own admin port: choose another",
+    ),
+    (
+        "metrics-port",
+        Present,
+        "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name: tls, protocol: TLS, port: 9090}], tls: {secretName: turn-tls}}",
+        "spec.listeners[tls].port: 9090 is the relay's own metrics port: choose another",
+    ),
+    (
+        "privileged-port",
+        Present,
+        "{listeners: [{name: low, protocol: UDP, port: 443}]}",
+        "spec.listeners[low].port: 443 lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478",
+    ),
+    (
+        "no-udp",
+        Present,
+        "{listeners: [{name: tcp, protocol: TCP, port: 3478}]}",
+        "spec.listeners: none is UDP, and the other transports are not served yet: add {name: udp, protocol: UDP, port: 3478}",
+    ),
+    (
+        "few-ports",
+        Present,
+        "{relay: {minPort: 50000, maxPort: 50009}, quotas: {allocationsPerNode: 11}}",
+        "spec.relay: 10 ports for spec.quotas.allocationsPerNode 11: widen minPort to maxPort to at least 11 ports, or lower the quota",
+    ),
+    (
+        "two-addresses",
+        Present,
+        "{addresses: {from: Static, machines: [{name: m1, addresses: [192.0.2.1, 192.0.2.2]}]}}",
+        "spec.addresses.machines[m1]: two IPv4 addresses: write at most one a family",
+    ),
+    (
+        "two-mistakes",
+        Present,
+        "{listeners: [{name: low, protocol: UDP, port: 53}], relay: {minPort: 50000, maxPort: 50009}, quotas: {allocationsPerNode: 11}}",
+        "spec.listeners[low].port: 53 lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478; spec.relay: 10 ports for spec.quotas.allocationsPerNode 11: widen minPort to maxPort to at least 11 ports, or lower the quota",
+    ),
+    (
+        "no-range",
+        Older,
+        "{relay: {minPort: 60000, maxPort: 50000}}",
+        "spec.relay: 60000 to 50000 is no range of ports: write 1024 <= minPort <= maxPort <= 65535, such as 49152 and 65535",
+    ),
+    (
+        "no-auth",
+        Older,
+        "{auth: null}",
+        "spec.auth: missing: write {realm: turn.example.org, secretRef: {name: turn-auth}}",
+    ),
+    (
+        "no-address",
+        Older,
+        "{addresses: {from: Static, machines: [{name: m1, addresses: [turn.example.org]}]}}",
+        "spec.addresses.machines[m1]: \"turn.example.org\" is not an IP address: write one such as 203.0.113.7 or 2001:db8::7",
+    ),
+    (
+        "no-duration",
+        Older,
+        "{upgrade: {drainDeadline: 1.5h}}",
+        "spec.upgrade.drainDeadline: \"1.5h\" is not a duration: write hours, minutes and seconds, such as 45s, 10m or 1h30m",
+    ),
+    ("many-replicas", Older, "{replicas: 501}", "spec.replicas: 501 is out of range: write 0 to 500"),
+    ("no-minimum", Older, "{scaling: {min: 0}}", "spec.scaling.min: 0 is out of range: write 1 to 500"),
+    (
+        "all-unavailable",
+        Older,
+        "{upgrade: {maxUnavailable: 101}}",
+        "spec.upgrade.maxUnavailable: 101 is out of range: write 1 to 100",
+    ),
+    (
+        "no-quota",
+        Older,
+        "{quotas: {allocationsPerUser: 0}}",
+        "spec.quotas.allocationsPerUser: 0 is out of range: write 1 to 100000",
+    ),
+];
+
+/// What only an older schema lets in and no program of today can read.
+const MALFORMED: &str = "{listeners: all of them}";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_mistake_is_told_with_its_remedy_and_a_malformed_object_stops_no_other() -> Result<()> {
+    scenario::with("mistakes", async |scenario| {
+        let mut checks = Checks::default();
+        for mistake in MISTAKES.iter().filter(|mistake| mistake.1 == Present) {
+            store(&scenario, mistake.0, mistake.2).await?;
+        }
+        schema::without(&scenario.client, &scenario.namespace, async || {
+            store(&scenario, "malformed", MALFORMED).await?;
+            for mistake in MISTAKES.iter().filter(|mistake| mistake.1 == Older) {
+                store(&scenario, mistake.0, mistake.2).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        for (name, _, _, message) in MISTAKES {
+            checks.check(&format!("{name} is told"), is_told(&scenario, name, message)).await;
+        }
+        checks.check("a malformed object is told in an Event", malformed_is_told(&scenario)).await;
+        checks.check("a new leader serves others beside it", others_are_served(&scenario)).await;
+        checks.check("a corrected object is no longer stalled", corrected(&scenario)).await;
+        checks.verdict()
+    })
+    .await
+}
+
+async fn store(scenario: &Scenario, name: &str, more: &str) -> Result<()> {
+    let region = serde_json::from_value(scenario::region(name, NOWHERE, more)?)?;
+    let regions = schema::untyped(&scenario.client, &scenario.namespace);
+    regions.create(&PostParams::default(), &region).await.with_context(|| format!("{name} is not stored"))?;
+    Ok(())
+}
+
+/// In the conditions, as kubectl prints them, and in an Event.
+async fn is_told(scenario: &Scenario, name: &str, message: &str) -> Result<()> {
+    wait::until("the mistake is told", SOON, async || {
+        for (kind, status) in [(condition::STALLED, "True"), (condition::READY, "False")] {
+            let of_kind = format!("{{range .status.conditions[?(@.type==\"{kind}\")]}}{{.status}} {{.message}}{{end}}");
+            let path = format!("jsonpath={of_kind}");
+            let told = kubectl(&["-n", &scenario.namespace, "get", "tr", name, "-o", &path], "").await?;
+            ensure!(told.stdout == format!("{status} {message}"), "{kind} says {:?}", told.stdout);
+        }
+        Ok(())
+    })
+    .await?;
+    wait::until("an Event tells it", SOON, async || {
+        let told = warnings(scenario, name).await?;
+        ensure!(told.contains(&("InvalidSpec".to_owned(), message.to_owned())), "{told:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Reasons and messages of the warnings about a region.
+async fn warnings(scenario: &Scenario, name: &str) -> Result<BTreeSet<(String, String)>> {
+    let about = ListParams::default().fields(&format!("involvedObject.name={name},type=Warning"));
+    let events = Api::<Event>::namespaced(scenario.client.clone(), &scenario.namespace).list(&about).await?;
+    Ok(events.into_iter().map(|event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default())).collect())
+}
+
+async fn malformed_is_told(scenario: &Scenario) -> Result<()> {
+    wait::until("an Event about the malformed object", SOON, async || {
+        let told = warnings(scenario, "malformed").await?;
+        let helps = |message: &str| {
+            message.contains("listeners") && message.ends_with("correct the field and apply the object again")
+        };
+        ensure!(told.iter().any(|(reason, message)| reason == "Malformed" && helps(message)), "{told:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// The hard way: a process that has never seen the cluster without the malformed object.
+async fn others_are_served(scenario: &Scenario) -> Result<()> {
+    let before = operator::holder(&scenario.client).await?;
+    let uid = operator::leader(&scenario.client).await?.metadata.uid.context("a pod has a uid")?;
+    processes::kill(&uid).await?;
+    operator::another_leads(&scenario.client, &before, SOON).await?;
+    scenario.serving("southindia", "{replicas: 1}").await?;
+    Ok(())
+}
+
+async fn corrected(scenario: &Scenario) -> Result<()> {
+    let (name, ..) = MISTAKES[0];
+    let right = r#"{"spec": {"replicas": 0, "listeners": [{"name": "udp", "protocol": "UDP", "port": 3478}]}}"#;
+    let arguments = ["-n", &scenario.namespace, "patch", "tr", name, "--type=merge", "-p", right];
+    let patched = kubectl(&arguments, "").await?;
+    ensure!(patched.succeeded(), "{}", patched.stderr);
+    let region = wait::ready(&scenario.regions(), name, SOON).await?;
+    let conditions = wait::conditions(&region);
+    ensure!(conditions.iter().all(|one| one.type_ != condition::STALLED), "{conditions:?}");
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! How many relays there are, which one goes, and how they are exchanged: never one with callers while another will do.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    checks::Checks,
+    command::kubectl,
+    scenario::{self, Relay, Scenario},
+    wait,
+};
+use kube::api::{Patch, PatchParams};
+use rtcfleet_crds::{ConditionsExt, TurnRegion, condition};
+use serde_json::json;
+
+const REGION: &str = "centralindia";
+/// Making a relay, and ending one without callers.
+const SOON: Duration = Duration::from_secs(45);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_scale_adds_relays_and_takes_away_the_one_without_callers() -> Result<()> {
+    scenario::with("scale", async |scenario| {
+        let mut checks = Checks::default();
+        scenario.serving(REGION, "{replicas: 1}").await?;
+        checks.check("one relay becomes two", scaled(&scenario, 2)).await;
+
+        // Of two idle relays the one with the higher number would go, so the caller uses that one.
+        let used = scenario.relay(REGION, 1).await?;
+        let call = scenario.stream(&used).await?;
+        checks.check("two relays become one", scaled(&scenario, 1)).await;
+        checks
+            .check("the relay with a caller stays", async {
+                let left = scenario.relays(REGION).await?;
+                ensure!(left == [used.clone()], "{left:?} instead of {used:?}");
+                call.is_whole().await
+            })
+            .await;
+        checks.check("a relay with a caller drains before it goes", drains(&scenario, &used)).await;
+        checks.check("the caller of a draining relay notices nothing", call.is_whole()).await;
+        checks
+            .check("a relay that is wanted again stays, and its caller with it", async {
+                scale(&scenario, 1).await?;
+                wait::object(&scenario.regions(), REGION, "serving without a drain", SOON, |region: &TurnRegion| {
+                    serving(region) == 1 && wait::conditions(region).condition(condition::DRAINING).is_none()
+                })
+                .await?;
+                ensure!(scenario.relays(REGION).await? == [used.clone()], "another relay");
+                call.is_whole().await
+            })
+            .await;
+        scale(&scenario, 0).await?;
+        checks.check("the call lost nothing", call.end()).await;
+        checks.check("when its last caller has left, a drained relay goes", scaled_to_zero(&scenario)).await;
+        checks.verdict()
+    })
+    .await
+}
+
+async fn scale(scenario: &Scenario, replicas: i32) -> Result<()> {
+    let replicas = format!("--replicas={replicas}");
+    let arguments = ["-n", &scenario.namespace, "scale", "turnregion", REGION, &replicas];
+    let scaled = kubectl(&arguments, "").await?;
+    ensure!(scaled.succeeded(), "{}", scaled.stderr);
+    Ok(())
+}
+
+/// Scales, and waits until exactly so many relays run and serve.
+async fn scaled(scenario: &Scenario, replicas: i32) -> Result<()> {
+    scale(scenario, replicas).await?;
+    wait::until(&format!("{replicas} relays serve"), SOON, async || {
+        let region = scenario.regions().get(REGION).await?;
+        let status = region.status.clone().unwrap_or_default();
+        let relays = scenario.relays(REGION).await?.len();
+        ensure!(status.observed_generation == region.metadata.generation, "not looked at yet");
+        ensure!((status.replicas, serving(&region)) == (replicas, replicas), "{status:#?}");
+        ensure!(i32::try_from(relays)? == replicas, "{relays} pods");
+        let reason = status.scaling.as_ref().map(|scaling| scaling.reason.as_str());
+        ensure!(reason == Some("ExternalScaler"), "{reason:?}");
+        ensure!(wait::conditions(&region).is_true(condition::READY), "not ready");
+        Ok(())
+    })
+    .await
+}
+
+fn serving(region: &TurnRegion) -> i32 {
+    region.status.as_ref().map_or(0, |status| status.ready_replicas)
+}
+
+async fn drains(scenario: &Scenario, used: &Relay) -> Result<()> {
+    scale(scenario, 0).await?;
+    wait::until("the relay with a caller drains", Duration::from_secs(20), async || {
+        let status = scenario.regions().get(REGION).await?.status.unwrap_or_default();
+        let draining = status.draining.first().context("nothing drains")?;
+        ensure!((draining.slot, draining.reason.as_str()) == (1, "ScaleDown"), "{draining:?}");
+        ensure!(status.nodes.is_some_and(|nodes| nodes.draining == 1), "{:?}", status.nodes);
+        ensure!(status.conditions.is_true(condition::DRAINING), "{:?}", status.conditions);
+        Ok(())
+    })
+    .await?;
+    let refused = scenario.stream(used).await;
+    ensure!(refused.is_err(), "a draining relay took a new caller");
+    ensure!(scenario.relays(REGION).await? == [used.clone()], "it did not stay");
+    Ok(())
+}
+
+async fn scaled_to_zero(scenario: &Scenario) -> Result<()> {
+    scaled(scenario, 0).await?;
+    let region = scenario.regions().get(REGION).await?;
+    let ready = wait::conditions(&region).condition(condition::READY).context("no Ready")?;
+    ensure!(ready.reason == "ScaledToZero", "{ready:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_quota_exchanges_relays_one_at_a_time_and_only_when_their_callers_have_left() -> Result<()> {
+    scenario::with("exchange", async |scenario| {
+        let mut checks = Checks::default();
+        scenario.serving(REGION, "{}").await?;
+        let before = scenario.relays(REGION).await?;
+        let calls = [scenario.stream(&before[0]).await?, scenario.stream(&before[1]).await?];
+        let old = scenario.regions().get(REGION).await?.status.and_then(|status| status.revision);
+
+        let quota = json!({"spec": {"quotas": {"allocationsPerUser": 7}}});
+        scenario.regions().patch(REGION, &PatchParams::default(), &Patch::Merge(&quota)).await?;
+        let first = one_drains(&scenario).await?;
+        let second = 1 - first;
+        let [of_slot_0, of_slot_1] = calls;
+        let (of_first, of_second) = if first == 0 { (of_slot_0, of_slot_1) } else { (of_slot_1, of_slot_0) };
+        checks
+            .check("one relay drains; both run on with their callers", async {
+                ensure!(scenario.relays(REGION).await? == before, "a relay was exchanged under its callers");
+                of_first.is_whole().await?;
+                of_second.is_whole().await
+            })
+            .await;
+        checks.check("Ready stays true: the exchange is planned", still_ready(&scenario)).await;
+
+        checks.check("the draining relay lost none of its caller's packets", of_first.end()).await;
+        checks.check("it is exchanged when its caller has left", exchanged(&scenario, &before, first)).await;
+        checks
+            .check("then the other one drains, with its caller", async {
+                wait::until("the other relay drains", SOON, async || draining(&scenario, second).await).await?;
+                ensure!(scenario.relay(REGION, second).await? == before[second as usize], "it was exchanged");
+                of_second.is_whole().await
+            })
+            .await;
+        checks.check("the other relay lost none of its caller's packets", of_second.end()).await;
+        checks.check("it is exchanged, too", exchanged(&scenario, &before, second)).await;
+        checks
+            .check("all relays run the new revision, and nothing is left of the old one", async {
+                wait::object(&scenario.regions(), REGION, "Ready and not Reconciling", SOON, |region: &TurnRegion| {
+                    let conditions = wait::conditions(region);
+                    conditions.is_true(condition::READY) && conditions.condition(condition::RECONCILING).is_none()
+                })
+                .await?;
+                let old = format!("{REGION}-turn-{}", old.context("no revision")?);
+                let arguments =
+                    ["-n", &scenario.namespace, "get", "configmap", &old, "--ignore-not-found", "-o", "name"];
+                let left = kubectl(&arguments, "").await?.stdout;
+                ensure!(left.is_empty(), "{left} is left");
+                Ok(())
+            })
+            .await;
+        checks.verdict()
+    })
+    .await
+}
+
+/// The slot that drains; never two.
+async fn one_drains(scenario: &Scenario) -> Result<u32> {
+    wait::until("a relay drains", SOON, async || {
+        let status = scenario.regions().get(REGION).await?.status.unwrap_or_default();
+        ensure!(status.nodes.is_some_and(|nodes| nodes.draining == 1), "{:?}", status.nodes);
+        ensure!(status.draining.len() == 1 && status.draining[0].reason == "Upgrade", "{:?}", status.draining);
+        Ok(u32::try_from(status.draining[0].slot)?)
+    })
+    .await
+}
+
+async fn draining(scenario: &Scenario, slot: u32) -> Result<()> {
+    let now = one_drains(scenario).await?;
+    ensure!(now == slot, "slot {now} drains");
+    Ok(())
+}
+
+async fn still_ready(scenario: &Scenario) -> Result<()> {
+    let region = scenario.regions().get(REGION).await?;
+    let ready = wait::conditions(&region).condition(condition::READY).context("no Ready")?;
+    ensure!(ready.status == "True", "{ready:?}");
+    ensure!(ready.message == "1 of 2 relays serve; the others are being exchanged", "{}", ready.message);
+    Ok(())
+}
+
+async fn exchanged(scenario: &Scenario, before: &[Relay], slot: u32) -> Result<()> {
+    let old = &before[slot as usize];
+    wait::until(&format!("slot {slot} runs in a new pod and serves"), SOON, async || {
+        let now = scenario.relay(REGION, slot).await?;
+        ensure!(now.uid != old.uid, "still {}", old.pod);
+        scenario.stream(&now).await?.end().await
+    })
+    .await
+}
