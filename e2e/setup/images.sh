@@ -35,8 +35,9 @@ for program in operator media-node; do
         archive=$archives/$program-$tag.tar
         if [ ! -e "$archive" ]; then
             rm -f "$archives/$program"-dev-*.tar
-            "$rtc_cluster" image build --tag "rtc-fleet/$program:$tag" --file "$archive" "$programs/$program"
+            "$rtc_cluster" image build --tag "rtc-fleet/$program:$tag" --file "$archive" "$programs/$program" >/dev/null
         fi
-        "$rtc_cluster" image load "$archive"
+        "$rtc_cluster" image load "$archive" >/dev/null
+        echo "rtc-fleet/$program:$tag is on every machine"
     fi
 done
