@@ -438,10 +438,14 @@ pub struct Upgrade {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_unavailable: Option<i32>,
-    /// How long sessions may stay on a node that is to be exchanged, and on one that Kubernetes evicts. Default 1h.
+    /// How long sessions may stay on a node that is to be exchanged. Default 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("upgrade.drainDeadline: write at most 24h, such as 1h"))]
     pub drain_deadline: Option<Duration>,
+    /// How long sessions may stay on a node that Kubernetes ends: kubectl drain, an eviction, a deleted pod. Default 45s. A deleted namespace lasts for more than half of it, because Kubernetes looks no earlier whether its pods are gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("upgrade.evictionDeadline: write at most 24h, such as 10m"))]
+    pub eviction_deadline: Option<Duration>,
 }
 
 /// What the pods of relays get besides.

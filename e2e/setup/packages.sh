@@ -31,6 +31,7 @@ for purpose in "$@"; do
     clients)
         need turnutils_uclient coturn
         need python3 python3
+        python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
         ;;
     *) fail "packages.sh: no such purpose: $purpose" "write build, cluster or clients" ;;
     esac

@@ -125,6 +125,12 @@ const CEL: [Rule; 18] = [
         "{upgrade: {drainDeadline: 1441m}}",
         "upgrade.drainDeadline: write at most 24h, such as 1h",
     ),
+    (
+        "a relay that is evicted drains for a day at most",
+        "{upgrade: {evictionDeadline: 10m}}",
+        "{upgrade: {evictionDeadline: 25h}}",
+        "upgrade.evictionDeadline: write at most 24h, such as 10m",
+    ),
 ];
 
 /// Messages of [`CEL`]'s kind that have tests of their own below.

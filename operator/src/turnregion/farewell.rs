@@ -1,7 +1,7 @@
 //! Ends the nodes of regions that were deleted, by themselves or with their namespace.
 //!
 //! Kubernetes deletes a region's objects by their owner references, in order: region, Deployments, pods. A pod that is
-//! told to end drains first, up to an hour, because that is right for an eviction; when the region itself is gone nobody
+//! told to end drains first, as long as `upgrade.evictionDeadline` says, because that is right for an eviction; when the region itself is gone nobody
 //! waits for it. So its nodes are told to end soon. There is no finalizer for this: without an operator the same happens,
 //! only at the nodes' own pace.
 //!

@@ -25,6 +25,8 @@ const OWN_PORTS: [(u16, &str); 2] = [(ADMIN_PORT, "admin"), (METRICS_PORT, "metr
 const DEFAULT_REPLICAS: u32 = 2;
 const DEFAULT_MAX_TTL: Duration = Duration::from_hours(24);
 const DEFAULT_DRAIN: Duration = Duration::from_hours(1);
+/// Kubernetes looks whether the pods of a deleted namespace are gone after half of the longest grace period among them.
+const DEFAULT_EVICTION: Duration = Duration::from_secs(45);
 const DEFAULT_PER_USER: u32 = 20;
 
 /// One mistake in a TurnRegion.
@@ -152,8 +154,10 @@ pub struct ManagedRegion {
     pub quotas: NodeQuotas,
     pub replicas: Replicas,
     pub max_unavailable: u32,
-    /// How long sessions may stay on a node that is exchanged or evicted.
+    /// How long sessions may stay on a node that is exchanged.
     pub exchange_drain: Duration,
+    /// How long sessions may stay on a node that Kubernetes ends.
+    pub eviction_drain: Duration,
     /// How long sessions may stay on a node that is to go.
     pub retire_drain: Duration,
     pub template: Template,
@@ -254,6 +258,8 @@ pub fn validate(region: &TurnRegion) -> Result<Validated, Mistakes> {
     let (realm, secret, max_ttl) = check.auth(spec.auth.as_ref());
     let upgrade = spec.upgrade.clone().unwrap_or_default();
     let exchange_drain = check.duration("upgrade.drainDeadline", upgrade.drain_deadline.as_ref(), DEFAULT_DRAIN);
+    let eviction_drain =
+        check.duration("upgrade.evictionDeadline", upgrade.eviction_deadline.as_ref(), DEFAULT_EVICTION);
     let scale_down = spec.scaling.as_ref().and_then(|scaling| scaling.scale_down.clone()).unwrap_or_default();
     let retire_drain =
         check.duration("scaling.scaleDown.drainDeadline", scale_down.drain_deadline.as_ref(), DEFAULT_DRAIN);
@@ -273,6 +279,7 @@ pub fn validate(region: &TurnRegion) -> Result<Validated, Mistakes> {
         replicas: check.replicas(spec.replicas, spec.scaling.as_ref()),
         max_unavailable: check.count("upgrade.maxUnavailable", upgrade.max_unavailable, 1, 1..=100, "1 to 100"),
         exchange_drain,
+        eviction_drain,
         retire_drain,
         template: spec.template.clone().unwrap_or_default(),
         not_in_effect,

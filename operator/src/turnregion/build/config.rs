@@ -60,7 +60,7 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
             "clientCa": format!("{ADMIN_FOLDER}/ca.crt"),
         },
         "metrics": {"address": format!("127.0.0.1:{METRICS_PORT}")},
-        "drain": {"onTerminate": seconds(region.exchange_drain)},
+        "drain": {"onTerminate": seconds(region.eviction_drain)},
     });
     // Cannot fail: JSON values have string keys only.
     serde_yaml::to_string(&config).unwrap_or_default()

@@ -94,7 +94,7 @@ fn pod(region: &ManagedRegion, image: &str, turn_config: &str) -> PodSpec {
         affinity: region.placement.affinity.clone(),
         priority_class_name: region.placement.priority_class_name.clone(),
         topology_spread_constraints: Some(vec![spread(region)]),
-        termination_grace_period_seconds: i64::try_from(region.exchange_drain.as_secs() + GRACE_BEYOND_DRAIN).ok(),
+        termination_grace_period_seconds: i64::try_from(region.eviction_drain.as_secs() + GRACE_BEYOND_DRAIN).ok(),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(USER),

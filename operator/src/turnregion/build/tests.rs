@@ -37,7 +37,7 @@ fn golden(name: &str, text: &str) {
 
 const WHOLE: &str = "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name: alt, protocol: UDP, port: 5349}], \
      relay: {minPort: 50000, maxPort: 59999, allowPeers: [10.200.0.0/24], denyPeers: [198.51.100.0/24]}, \
-     quotas: {allocationsPerUser: 7, allocationsPerNode: 900}, upgrade: {maxUnavailable: 2, drainDeadline: 10m}, \
+     quotas: {allocationsPerUser: 7, allocationsPerNode: 900}, upgrade: {maxUnavailable: 2, drainDeadline: 10m, evictionDeadline: 2m}, \
      placement: {nodeSelector: {pool: media}, priorityClassName: media}, \
      template: {labels: {team: rtc, rtcfleet.dev/slot: mine}, annotations: {note: x}, resources: {limits: {memory: 1Gi}}}}";
 
@@ -61,7 +61,11 @@ fn the_revision_changes_with_what_nodes_run_and_with_nothing_else() {
     let plain = revision("{}");
     for (case, spec, same) in [
         ("the number of relays", "{scaling: {min: 5}}", true),
-        ("how many may be exchanged at a time", "{upgrade: {maxUnavailable: 3}}", true),
+        (
+            "how many may be exchanged at a time, and how long that may take",
+            "{upgrade: {maxUnavailable: 3, drainDeadline: 2h}}",
+            true,
+        ),
         ("a default, written out", "{relay: {minPort: 49152}}", true),
         ("a quota", "{quotas: {allocationsPerUser: 3}}", false),
         ("a listener", "{listeners: [{name: udp, protocol: UDP, port: 3479}]}", false),
