@@ -67,11 +67,16 @@ fn program(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
+    let built = cache().map(|cache| cache.join("bin").join(name));
+    built.filter(|path| path.exists()).unwrap_or_else(|| name.into())
+}
+
+/// The folder of what `make` builds and keeps outside of the repository. `None` without a home.
+pub fn cache() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let built = cache.map(|cache| cache.join("rtc-fleet/bin").join(name));
-    built.filter(|path| path.exists()).unwrap_or_else(|| name.into())
+    cache.map(|cache| cache.join("rtc-fleet"))
 }
 
 /// Root of the repository.

@@ -1,7 +1,12 @@
 //! The frame of a scenario with relays: machines that nobody holds, a namespace with the relays' Secret, and what a person
 //! needs when it fails.
 
-use std::{collections::BTreeSet, net::IpAddr, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::{
@@ -42,6 +47,7 @@ where
         "this scenario sends from, and breaks, the machine of the local cluster; KUBECONFIG names another one: unset it and run `make up`"
     );
     let client = cluster::client().await?;
+    let _alone = alone().await?;
     operator::is_installed(&client).await?;
     free_machines(&client).await?;
     namespace::with(topic, async |client, namespace| {
@@ -52,6 +58,25 @@ where
         outcome
     })
     .await
+}
+
+/// Waits until no other run of the scenarios uses the machines. Held until the file is closed, however the process ends.
+async fn alone() -> Result<File> {
+    let path = cluster::cache().context("no home folder")?.join("scenarios.lock");
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    let mut told = false;
+    wait::until("no other scenario uses the machines", Duration::from_mins(15), async || {
+        if let Err(held) = file.try_lock() {
+            if !told {
+                eprintln!("another run of the scenarios uses the machines: this one waits");
+                told = true;
+            }
+            bail!("{}: {held}", path.display());
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(file)
 }
 
 /// Deletes every region that has relays, and waits until no machine runs one.

@@ -177,6 +177,7 @@ async fn a_relay_that_dies_comes_back_and_ready_tells_the_truth_meanwhile() -> R
         checks.check("the relay that came back serves", serves(&scenario)).await;
 
         let victim = scenario.relay(REGION, 0).await?;
+        let ended = scenario.stream(&victim).await?;
         let deleted = comes_back(&scenario, async || {
             let arguments = ["-n", &scenario.namespace, "delete", "pod", &victim.pod, "--force", "--grace-period=0"];
             let deleted = kubectl(&arguments, "").await?;
@@ -184,6 +185,7 @@ async fn a_relay_that_dies_comes_back_and_ready_tells_the_truth_meanwhile() -> R
             Ok(())
         });
         checks.check("a relay whose pod is deleted by force comes back, and Ready says so", deleted).await;
+        drop(ended);
         checks.check("the new relay is another pod, on the machine that was free", replaced(&scenario, &victim)).await;
         checks.check("the call through the other relay lost nothing", other.end()).await;
         checks.check("the new relay serves", serves(&scenario)).await;

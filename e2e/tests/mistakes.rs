@@ -33,7 +33,7 @@ enum Schema {
 use Schema::{Older, Present};
 
 /// Every mistake that the operator finds. `Incomplete` is left out: the API server writes what it asks for.
-const MISTAKES: [Mistake; 15] = [
+const MISTAKES: [Mistake; 17] = [
     (
         "admin-port",
         Present,
@@ -63,6 +63,18 @@ const MISTAKES: [Mistake; 15] = [
         Present,
         "{relay: {minPort: 50000, maxPort: 50009}, quotas: {allocationsPerNode: 11}}",
         "spec.relay: 10 ports for spec.quotas.allocationsPerNode 11: widen minPort to maxPort to at least 11 ports, or lower the quota",
+    ),
+    (
+        "greedy-user",
+        Present,
+        "{quotas: {allocationsPerUser: 30, allocationsPerNode: 20}}",
+        "spec.quotas.allocationsPerUser: 30 is more than allocationsPerNode 20: lower it to at most 20, or raise allocationsPerNode",
+    ),
+    (
+        "own-port",
+        Present,
+        "{relay: {minPort: 9000, maxPort: 9400}}",
+        "spec.relay: 9000 to 9400 holds the relay's own metrics port 9090: move the range, such as 49152 to 65535",
     ),
     (
         "two-addresses",
@@ -183,7 +195,7 @@ async fn malformed_is_told(scenario: &Scenario) -> Result<()> {
     wait::until("an Event about the malformed object", SOON, async || {
         let told = warnings(scenario, "malformed").await?;
         let helps = |message: &str| {
-            message.contains("listeners") && message.ends_with("correct the field and apply the object again")
+            message.contains("all of them") && message.ends_with("correct the field and apply the object again")
         };
         ensure!(told.iter().any(|(reason, message)| reason == "Malformed" && helps(message)), "{told:?}");
         Ok(())

@@ -232,9 +232,7 @@ async fn callers(scenario: &Scenario, checks: &mut Checks) -> Result<()> {
 const DENIED: [&str; 5] = ["10.96.0.1", "10.201.10.2", "169.254.169.254", "127.0.0.1", "224.0.0.251"];
 
 async fn aioice(relay: IpAddr) -> Result<Value> {
-    let cache = cluster::rtc_cluster();
-    let cache = cache.parent().and_then(|bin| bin.parent()).context("no cache folder")?;
-    let python = cache.join("python/bin/python");
+    let python = cluster::cache().context("no home folder")?.join("python/bin/python");
     ensure!(python.exists(), "{}: not there: run e2e/setup/python.sh", python.display());
     let script = cluster::repository().join("e2e/clients/turn_client.py");
     let task = json!({"server": relay, "port": PORT, "secret": SECRET, "peer": OUTSIDE[0], "denied": DENIED});
