@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 type Rule = (&'static str, &'static str, &'static str, &'static str);
 
 /// The rules across fields, in CEL. The message is asserted as a whole.
-const CEL: [Rule; 18] = [
+const CEL: [Rule; 19] = [
     (
         "either rtc-fleet or somebody else decides the number of relays",
         "{scaling: {min: 2}}",
