@@ -32,7 +32,7 @@ if up_to_date; then
 fi
 
 if ! command -v go >/dev/null; then
-    echo "build-cluster: no go in PATH: install Go 1.24 or newer (Debian: apt-get install golang, or https://go.dev/dl)" >&2
+    echo "build-cluster: no go in PATH: install Go 1.24 or newer: https://go.dev/dl" >&2
     exit 1
 fi
 

@@ -6,7 +6,7 @@ set -eu
 if foreign_cluster; then
     use_cluster_tools
     step "removing the chart from $KUBECONFIG (its CRDs and the regions stay)"
-    helm uninstall rtc-fleet --namespace "$system_namespace" --wait
+    helm uninstall rtc-fleet --namespace "$system_namespace" --wait --ignore-not-found
     exit 0
 fi
 if [ -x "$rtc_cluster" ]; then

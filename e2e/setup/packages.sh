@@ -17,6 +17,7 @@ for purpose in "$@"; do
     case $purpose in
     build)
         need cc gcc
+        need /usr/include/stdlib.h libc6-dev
         need make make
         ;;
     cluster)

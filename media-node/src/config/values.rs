@@ -92,7 +92,12 @@ impl Written for SocketAddr {
     const NAME: &'static str = "an address and a port";
     const EXAMPLES: &'static [&'static str] = &["0.0.0.0:3478", "[::]:3478"];
     fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
-        match text.parse::<Self>() {
+        // Kubernetes puts a machine's IPv6 address before the port without brackets.
+        let bare = || {
+            let (ip, port) = text.rsplit_once(':')?;
+            Some(Self::new(ip.parse::<std::net::Ipv6Addr>().ok()?.into(), port.parse().ok()?))
+        };
+        match text.parse::<Self>().or_else(|error| bare().ok_or(error)) {
             Ok(address) if address.port() != 0 => Ok(address),
             Ok(_) => Err("a port from 1 to 65535".into()),
             Err(_) => Err(examples::<Self>().into()),

@@ -56,6 +56,12 @@ where
     // Forced: these objects are ours, and an edit by others is to be put back, not to be fought about.
     let params = PatchParams::apply(MANAGER).force();
     let written = call("apply", object, api.patch(&name, &params, &Patch::Apply(&desired))).await?;
+    // What the API server takes back to what it was (a mutating webhook does that) is no change, however often it is tried.
+    let version = |object: &K| object.meta().resource_version.clone();
+    if live.is_some_and(|live| version(live).is_some() && version(live) == version(&written)) {
+        tracing::debug!(%name, field, "an apply changed nothing: something in the cluster keeps the field as it is");
+        return Ok(Written::Unchanged);
+    }
     Ok(match field {
         None => Written::Created(written),
         Some(field) => Written::Updated { object: written, field },

@@ -85,12 +85,22 @@ pub async fn apply(
     ctx: &Ctx,
 ) -> Result<Applied, ApplyError> {
     let mut writer = Writer { region, objects, ctx, done: Vec::new(), changed: false };
-    writer.admin_certificate(observed.admin.as_ref()).await?;
-    writer.shared(&observed).await?;
+    // One thing that fails (a quota, a policy) must not keep the other slots from being drained or mended.
+    let mut failures = Vec::new();
+    failures.extend(writer.budget(&observed).await.err());
+    let prepared = writer.prepare(&observed).await;
+    let can_start = prepared.is_ok();
+    failures.extend(prepared.err());
     for step in &plan.steps {
-        writer.step(step, &observed).await?;
+        let starts_a_node = matches!(step, Step::Create { .. } | Step::Replace { .. });
+        if can_start || !starts_a_node {
+            failures.extend(writer.step(step, &observed).await.err());
+        }
     }
-    writer.old_configurations(&observed).await?;
+    failures.extend(writer.old_configurations(&observed).await.err());
+    if !failures.is_empty() {
+        return Err(failures.swap_remove(0));
+    }
     let Writer { done, changed, .. } = writer;
     let carried_out = |choice: &Choice| plan.steps.iter().any(|step| Some(step.slot()) == choice.slot);
     let mut all = done;
@@ -145,6 +155,18 @@ impl Writer<'_> {
         Api::namespaced(self.ctx.client.clone(), &self.region.identity.namespace)
     }
 
+    /// What a node needs to start.
+    async fn prepare(&mut self, observed: &Observed) -> Result<(), ApplyError> {
+        self.admin_certificate(observed.admin.as_ref()).await?;
+        let maps = self.api::<ConfigMap>();
+        for desired in [&self.objects.machines, &self.objects.turn] {
+            let live = observed.config_maps.iter().find(|map| map.metadata.name == desired.metadata.name);
+            let written = kube_io::apply(&maps, desired, live).await?;
+            self.put_back(&written, "ConfigMap", &desired.name_any());
+        }
+        Ok(())
+    }
+
     async fn admin_certificate(&mut self, secret: Option<&Secret>) -> Result<(), ApplyError> {
         let now = self.ctx.clock.now();
         let ca = &self.ctx.ca;
@@ -167,14 +189,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// What all slots need, before any of them.
-    async fn shared(&mut self, observed: &Observed) -> Result<(), ApplyError> {
-        let maps = self.api::<ConfigMap>();
-        for desired in [&self.objects.machines, &self.objects.turn] {
-            let live = observed.config_maps.iter().find(|map| map.metadata.name == desired.metadata.name);
-            let written = kube_io::apply(&maps, desired, live).await?;
-            self.put_back(&written, "ConfigMap", &desired.name_any());
-        }
+    async fn budget(&mut self, observed: &Observed) -> Result<(), ApplyError> {
         let budgets = self.api::<PodDisruptionBudget>();
         let written = kube_io::apply(&budgets, &self.objects.budget, observed.budget.as_ref()).await?;
         self.put_back(&written, "PodDisruptionBudget", &self.objects.budget.name_any());

@@ -113,7 +113,10 @@ mod tests {
                 "name": "centralindia-0-x", "namespace": "rtc", "uid": "p",
                 "labels": {labels::TURN_REGION: "centralindia"}, "annotations": {REGION_UID: region_uid},
             },
-            "status": {"phase": phase, "hostIP": "10.0.0.7"},
+            "status": {
+                "phase": phase, "hostIP": "10.0.0.7",
+                "containerStatuses": [{"name": "turn", "state": if phase == "Running" { json!({"running": {}}) } else { json!({}) }}],
+            },
         });
         if ending {
             pod["metadata"]["deletionTimestamp"] = "2026-02-01T10:00:00Z".into();

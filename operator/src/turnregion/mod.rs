@@ -87,6 +87,13 @@ pub enum Error {
     TooLong,
 }
 
+impl Error {
+    /// The object itself is wrong, and nothing but an edit of it helps.
+    fn is_mistake(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::Invalid(_)) && self.category() == Category::UserMustAct
+    }
+}
+
 impl Categorised for Error {
     fn category(&self) -> Category {
         match self {
@@ -177,10 +184,7 @@ async fn report(region: &TurnRegion, outcome: &Result<Outcome, Error>, ctx: &Ctx
     let status = match outcome {
         Ok(Outcome::Managed(applied)) => status::applied(generation, before, applied, now),
         Ok(Outcome::External { not_in_effect }) => status::external(generation, before, not_in_effect, now),
-        Err(error) => {
-            let (category, reason, message) = (error.category(), error.reason(), with_causes(error));
-            status::failed(generation, before, category, reason, &message, now)
-        }
+        Err(error) => status::failed(generation, before, error.is_mistake(), error.reason(), &with_causes(error), now),
     };
     tell(region, outcome, &status, ctx).await;
     let regions = Api::<TurnRegion>::namespaced(ctx.client.clone(), &region.namespace().unwrap_or_default());
@@ -269,7 +273,9 @@ fn is_moving(applied: &Applied) -> bool {
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 fn retry(region: Arc<Guarded>, error: &Error, state: Arc<State>) -> Action {
-    let wait = state.ctx.backoff.next(&reference(&region), error.category());
+    // A refusal by the API server can end without an edit of the object, so it is tried again soon.
+    let category = if error.is_mistake() { Category::UserMustAct } else { Category::Retry };
+    let wait = state.ctx.backoff.next(&reference(&region), category);
     Action::requeue(wait)
 }
 

@@ -210,7 +210,9 @@ impl NodePod {
             machine: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             host_ip: status.host_ip.as_deref().and_then(|text| text.parse().ok()),
             ready: is("Ready"),
-            running: status.phase.as_deref() == Some("Running"),
+            // The phase of a pod whose container crashes again and again stays Running.
+            running: container
+                .is_some_and(|container| container.state.as_ref().is_some_and(|state| state.running.is_some())),
             terminating: pod.metadata.deletion_timestamp.is_some(),
             waiting_for: waiting.or_else(|| unscheduled.and_then(|condition| condition.reason.clone())),
         }

@@ -114,9 +114,9 @@ impl fmt::Display for WaitsFor {
 
 /// The one answer to "may this node be ended?". Deleting a slot and exchanging its template both ask here.
 ///
-/// - no pod, or one that does not run: yes, nothing can be live in it;
-/// - drained: yes;
-/// - draining without sessions: yes, it takes no new ones;
+/// - no pod, or one whose container does not run: yes, nothing can be live in it;
+/// - a node that has not begun to serve: yes, and a broken one must not wait for a deadline to be mended;
+/// - draining or drained without sessions: yes, it takes no new ones;
 /// - a deadline that passed long enough ago for the node to have ended its sessions itself: yes;
 /// - else no, and for what it waits.
 pub fn may_end(slot: &Slot, now: Timestamp) -> Result<(), WaitsFor> {
@@ -130,9 +130,9 @@ pub fn may_end(slot: &Slot, now: Timestamp) -> Result<(), WaitsFor> {
     }
     match &slot.node {
         NodeReport::Says(status) => match (status.state, status.sessions.allocations) {
-            (NodeState::Drained, _) | (NodeState::Draining, 0) => Ok(()),
-            (NodeState::Draining, live) => Err(WaitsFor::Sessions { live, deadline }),
-            (NodeState::Starting | NodeState::Active, _) => Err(WaitsFor::TheDrainToStart),
+            (NodeState::Starting, _) | (NodeState::Drained | NodeState::Draining, 0) => Ok(()),
+            (NodeState::Drained | NodeState::Draining, live) => Err(WaitsFor::Sessions { live, deadline }),
+            (NodeState::Active, _) => Err(WaitsFor::TheDrainToStart),
         },
         NodeReport::Silent { .. } | NodeReport::Absent => Err(WaitsFor::AnAnswer { deadline }),
     }

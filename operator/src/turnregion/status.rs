@@ -10,7 +10,6 @@ use rtcfleet_node_api::NodeState;
 
 use super::apply::{Applied, AuthState};
 use super::observed::{Intent, Machine, NodeReport, Slot};
-use crate::error::Category;
 
 /// Credentials cannot be checked by relays that start. Present only while true.
 const AUTH_SECRET_MISSING: &str = "AuthSecretMissing";
@@ -88,12 +87,12 @@ pub fn external(
 
 /// The status after a pass that failed: what was known stays, and the conditions say why nothing moves.
 ///
-/// A mistake of the user's stalls the object; relays that run go on, so the counts are kept. An error that passes by
-/// itself leaves `Ready` as it was: the relays do not depend on us.
+/// A mistake in the object stalls it; relays that run go on, so the counts are kept. Any other error leaves `Ready` as it
+/// was: relays do not depend on us, and an API server that starts refuses for seconds what it grants afterwards.
 pub fn failed(
     generation: i64,
     before: Option<&TurnRegionStatus>,
-    category: Category,
+    mistaken: bool,
     reason: &'static str,
     message: &str,
     now: Timestamp,
@@ -101,16 +100,17 @@ pub fn failed(
     let old = conditions_of(before);
     let ready_before = old.iter().find(|condition| condition.type_ == READY);
     let not_ready = |status| Wanted { kind: READY, status, reason, message: message.to_owned() };
-    let (ready, flag) = match category {
-        Category::UserMustAct => (not_ready(Status::False), STALLED),
-        Category::Retry | Category::Bug => match ready_before.map(|condition| condition.status.as_str()) {
+    let (ready, flag) = if mistaken {
+        (not_ready(Status::False), STALLED)
+    } else {
+        match ready_before.map(|condition| condition.status.as_str()) {
             Some("True") => (
                 Wanted { kind: READY, status: Status::True, reason: "Serving", message: "as last seen".into() },
                 RECONCILING,
             ),
             Some("False") => (not_ready(Status::False), RECONCILING),
             _ => (not_ready(Status::Unknown), RECONCILING),
-        },
+        }
     };
     let wanted = vec![ready, Wanted { kind: flag, status: Status::True, reason, message: message.to_owned() }];
     let mut status = before.cloned().unwrap_or_default();

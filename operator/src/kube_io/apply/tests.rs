@@ -17,11 +17,20 @@ fn api(client: kube::Client) -> Api<ConfigMap> {
     Api::namespaced(client, "media")
 }
 
-/// What the API server stores of an apply.
+/// What the API server has stored of an apply.
 fn stored(applied: &Value) -> ConfigMap {
+    at_version("7", applied)
+}
+
+/// What it answers to an apply that changes the stored object.
+fn changed(applied: &Value) -> ConfigMap {
+    at_version("8", applied)
+}
+
+fn at_version(version: &str, applied: &Value) -> ConfigMap {
     let mut object = applied.clone();
     object["metadata"]["uid"] = json!("u-1");
-    object["metadata"]["resourceVersion"] = json!("7");
+    object["metadata"]["resourceVersion"] = json!(version);
     serde_json::from_value(object).unwrap()
 }
 
@@ -53,7 +62,7 @@ async fn what_is_there_already_costs_no_request() {
 async fn an_edit_by_others_is_put_back_and_named() {
     let mut live = stored(&with_hash(serde_json::to_value(config("realm: a")).unwrap()));
     live.data.as_mut().unwrap().insert("turn.yaml".into(), "realm: evil".into());
-    let (client, scenario) = Scenario::start(|request| answer(&stored(&request.json())));
+    let (client, scenario) = Scenario::start(|request| answer(&changed(&request.json())));
     match apply(&api(client), &config("realm: a"), Some(&live)).await.unwrap() {
         Written::Updated { object, field } => {
             assert_eq!(field, "data.turn.yaml");
@@ -65,6 +74,16 @@ async fn an_edit_by_others_is_put_back_and_named() {
 }
 
 #[tokio::test]
+async fn an_apply_that_a_webhook_takes_back_is_no_change_to_come_back_for() {
+    let mut live = stored(&with_hash(serde_json::to_value(config("realm: a")).unwrap()));
+    live.data.as_mut().unwrap().insert("turn.yaml".into(), "realm: rewritten".into());
+    let kept = live.clone();
+    let (client, scenario) = Scenario::start(move |_| answer(&kept));
+    assert_eq!(apply(&api(client), &config("realm: a"), Some(&live)).await.unwrap(), Written::Unchanged);
+    scenario.expect_requests(1).await;
+}
+
+#[tokio::test]
 async fn a_field_that_we_stopped_setting_is_written_so_that_it_goes() {
     let live = stored(&with_hash(serde_json::to_value(config("realm: a")).unwrap()));
     let mut less = config("realm: a");
@@ -72,7 +91,7 @@ async fn a_field_that_we_stopped_setting_is_written_so_that_it_goes() {
     let (client, scenario) = Scenario::start(|request| {
         let body: Value = request.json();
         assert_eq!(body["metadata"].get("labels"), None);
-        answer(&stored(&body))
+        answer(&changed(&body))
     });
     let written = apply(&api(client), &less, Some(&live)).await.unwrap();
     assert!(written.is_change());

@@ -1,6 +1,6 @@
 //! The Deployment of a slot: one relay, on the machine's own network, one a machine.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
@@ -37,8 +37,15 @@ pub fn deployment(region: &ManagedRegion, image: &str, turn_config: &str, revisi
         metadata: meta(&region.identity, String::new()),
         spec: Some(DeploymentSpec {
             replicas: Some(1),
-            // The ports are the machine's: two generations cannot run side by side.
-            strategy: Some(DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None }),
+            // No surge: the ports are the machine's, so two generations cannot run side by side there. Not Recreate, which
+            // also waits for pods that are ending on machines that are drained, or gone for good.
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".into()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::Int(0)),
+                    max_unavailable: Some(IntOrString::Int(1)),
+                }),
+            }),
             revision_history_limit: Some(1),
             selector: LabelSelector { match_labels: Some(selector(&region.identity)), ..LabelSelector::default() },
             template: template(region, image, turn_config, revision),
@@ -137,7 +144,12 @@ fn container(region: &ManagedRegion, image: &str) -> Container {
             ..SecurityContext::default()
         }),
         // A relay that waits for its addresses or its Secret is alive: only readiness waits.
-        liveness_probe: Some(Probe { initial_delay_seconds: Some(5), ..probe("/healthz", 10, 3) }),
+        // One whose loops stand still would not end a drain either: it is not waited for.
+        liveness_probe: Some(Probe {
+            initial_delay_seconds: Some(5),
+            termination_grace_period_seconds: Some(10),
+            ..probe("/healthz", 10, 3)
+        }),
         readiness_probe: Some(probe("/readyz", 2, 2)),
         volume_mounts: Some(vec![
             mount("turn", TURN_FOLDER),

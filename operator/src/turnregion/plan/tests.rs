@@ -24,11 +24,22 @@ struct Fake {
     sessions: u64,
     drain: Option<Timestamp>,
     silent: bool,
+    /// It runs and has not begun to serve: its Secret or its address is missing.
+    starting: bool,
 }
 
 impl Fake {
     fn new(index: u32, template: &'static str) -> Self {
-        Self { index, template, runs: Some(template), intent: None, sessions: 0, drain: None, silent: false }
+        Self {
+            index,
+            template,
+            runs: Some(template),
+            intent: None,
+            sessions: 0,
+            drain: None,
+            silent: false,
+            starting: false,
+        }
     }
 
     fn slot(&self, now: Timestamp) -> Slot {
@@ -56,6 +67,7 @@ impl Fake {
             waiting_for: None,
         });
         let state = match self.drain {
+            _ if self.starting => NodeState::Starting,
             None => NodeState::Active,
             Some(deadline) if self.sessions == 0 || now >= deadline => NodeState::Drained,
             Some(_) => NodeState::Draining,
@@ -162,6 +174,7 @@ fn a_retiring_slot_is_told_once_waits_for_its_sessions_and_then_goes() {
         ("silent", Fake { silent: true, ..going(2, None) }, noon(), "hold 0"),
         ("silent long after its deadline", Fake { silent: true, ..going(2, None) }, deadline + GRACE, "delete 1"),
         ("not running", Fake { runs: None, ..going(0, None) }, noon(), "delete 1"),
+        ("never began to serve", Fake { starting: true, ..going(0, None) }, noon(), "delete 1"),
     ] {
         let plan = planned("{replicas: 1}", &[Fake::new(0, "a"), slot], "a", now);
         assert_eq!(story(&plan)[0], expected, "{case}");
@@ -207,6 +220,28 @@ fn a_drained_slot_is_exchanged_and_unmarked_once_its_new_node_serves() {
     ] {
         assert_eq!(story(&planned("{scaling: {min: 1}}", &[slot], "b", noon())), expected, "{case}");
     }
+}
+
+#[test]
+fn a_broken_node_is_mended_at_once_and_waits_for_no_deadline() {
+    let deadline = noon() + SignedDuration::from_hours(1);
+    let exchange = Some(Intent::Exchange { deadline });
+    let starting = Fake { intent: exchange, starting: true, ..Fake::new(0, "a") };
+    let crashing = Fake { intent: exchange, runs: None, ..Fake::new(0, "a") };
+    for (case, slot) in [("never began to serve", starting), ("crashes", crashing)] {
+        assert_eq!(story(&planned("{scaling: {min: 1}}", &[slot], "b", noon())), ["replace 0"], "{case}");
+    }
+}
+
+#[test]
+fn a_session_that_slipped_in_as_a_drain_ended_is_waited_for() {
+    let deadline = noon() + SignedDuration::from_hours(1);
+    let mut slot =
+        Fake { intent: Some(Intent::Retire { deadline }), drain: Some(deadline), ..Fake::new(0, "a") }.slot(noon());
+    let NodeReport::Says(status) = &mut slot.node else { panic!("it answers") };
+    status.sessions.allocations = 1;
+    assert_eq!(status.state, NodeState::Drained);
+    assert_eq!(may_end(&slot, noon()), Err(WaitsFor::Sessions { live: 1, deadline }));
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn the_same_look_twice_gives_the_same_status_whatever_the_time() {
 #[test]
 fn a_mistake_stalls_and_keeps_the_counts_of_relays_that_go_on() {
     let before = applied(1, None, &pass(1, vec![slot(0, None, ACTIVE)]), now());
-    let status = failed(2, Some(&before), Category::UserMustAct, "InvalidSpec", "spec.relay: …", now());
+    let status = failed(2, Some(&before), true, "InvalidSpec", "spec.relay: …", now());
     assert_eq!(summary(&status), ("False InvalidSpec".into(), vec!["Stalled".into()]));
     assert_eq!((status.ready_replicas, status.observed_generation), (1, Some(2)));
 }
@@ -181,7 +181,7 @@ fn an_error_that_passes_leaves_ready_as_it_was() {
     for (before, ready) in
         [(Some(&serving), "True Serving"), (Some(&down), "False ApiError"), (None, "Unknown ApiError")]
     {
-        let status = failed(1, before, Category::Retry, "ApiError", "no answer", now());
+        let status = failed(1, before, false, "ApiError", "no answer", now());
         assert_eq!(summary(&status), (ready.to_owned(), vec!["Reconciling".to_owned()]));
     }
 }
