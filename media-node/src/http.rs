@@ -24,12 +24,15 @@ use tokio::{
 
 use crate::admin::tls::TlsFiles;
 
-/// Connections at one time; more wait in the listener's backlog.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections at one time from other machines; one more is closed.
+const FROM_OTHERS: usize = 64;
+/// Connections at one time from this machine, apart from the others: the kubelet's probes come from here, and must get
+/// through whoever else holds connections open.
+const FROM_HERE: usize = 32;
 /// A client that has not finished its TLS handshake by then is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A request's head has to be here by then; also how long an idle connection is kept.
-const HEAD: Duration = Duration::from_secs(30);
+const HEAD: Duration = Duration::from_secs(10);
 /// From a request's head to the end of its answer.
 const REQUEST: Duration = Duration::from_secs(10);
 /// A connection ends after this, whatever it does.
@@ -55,9 +58,8 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<TlsFiles>>, app: Route
             problem(StatusCode::METHOD_NOT_ALLOWED, message)
         })
         .layer(middleware::from_fn(in_time));
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (here, others) = (Arc::new(Semaphore::new(FROM_HERE)), Arc::new(Semaphore::new(FROM_OTHERS)));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -65,6 +67,11 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<TlsFiles>>, app: Route
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
+        };
+        let is_here = stream.local_addr().is_ok_and(|own| own.ip() == from.ip());
+        let Ok(place) = Arc::clone(if is_here { &here } else { &others }).try_acquire_owned() else {
+            tracing::debug!(%from, "a connection was closed: there are too many");
+            continue;
         };
         let (tls, app) = (tls.clone(), app.clone());
         tokio::spawn(async move {
@@ -102,5 +109,40 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router) {
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
+
+    async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        socket.connect(to).await.unwrap()
+    }
+
+    /// What is answered, or nothing where the connection is closed.
+    async fn get(mut stream: TcpStream) -> String {
+        let mut answer = String::new();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let _ = timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn probes_of_this_machine_get_through_whoever_else_holds_connections_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, None, Router::new()));
+        let mut idle = Vec::new();
+        for _ in 0..FROM_OTHERS {
+            idle.push(connect("127.0.0.2:0", address).await);
+        }
+        assert_eq!(get(connect("127.0.0.2:0", address).await).await, "", "one too many from elsewhere");
+        assert!(get(connect("127.0.0.1:0", address).await).await.starts_with("HTTP/1.1 404"));
+        server.abort();
     }
 }
