@@ -463,6 +463,10 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub annotations: BTreeMap<String, String>,
+    /// Names of Secrets in the same namespace, for a registry that asks who pulls the node's image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
+    pub image_pull_secrets: Vec<String>,
 }
 
 /// What relayed traffic costs (R5.8).

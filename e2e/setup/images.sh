@@ -7,6 +7,12 @@ set -eu
 out=$1
 target=$(rustc -vV | sed -n 's/^host: //p')
 
+if foreign_cluster; then
+    [ -n "${IMAGE_REGISTRY:-}" ] || fail "KUBECONFIG names a cluster that images must be pushed to" \
+        "set IMAGE_REGISTRY to a registry that it pulls from, such as registry.example.org/team"
+    command -v buildah >/dev/null || fail "no buildah in PATH, which pushes the images" "apt-get install buildah"
+fi
+
 step "building operator and media-node (first time about 6 minutes on 2 cores, later as much as has changed)"
 cd "$repository"
 RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --release --target "$target" -p operator -p media-node ||
@@ -20,9 +26,6 @@ for program in operator media-node; do
     tag=dev-$(sha256sum "$programs/$program" | cut -c 1-12)
     printf '%s=%s\n' "$(printf '%s_TAG' "$program" | tr 'a-z-' 'A-Z_')" "$tag" >>"$out"
     if foreign_cluster; then
-        [ -n "${IMAGE_REGISTRY:-}" ] || fail "KUBECONFIG names a cluster that images must be pushed to" \
-            "set IMAGE_REGISTRY to a registry that it pulls from, such as registry.example.org/team"
-        command -v buildah >/dev/null || fail "no buildah in PATH, which pushes the images" "apt-get install buildah"
         step "pushing $IMAGE_REGISTRY/$program:$tag"
         context=$(mktemp -d)
         cp "$programs/$program" "$context/program"

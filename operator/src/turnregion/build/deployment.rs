@@ -3,8 +3,8 @@
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -110,6 +110,7 @@ fn pod(region: &ManagedRegion, image: &str, turn_config: &str) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
             ..PodSecurityContext::default()
         }),
+        image_pull_secrets: pull_secrets(region),
         containers: vec![container(region, image)],
         volumes: Some(vec![
             config_volume("turn", turn_config),
@@ -175,6 +176,12 @@ fn ports(region: &ManagedRegion) -> Vec<ContainerPort> {
     ports.push(port("admin".into(), "TCP", ADMIN_PORT));
     ports.push(port("metrics".into(), "TCP", METRICS_PORT));
     ports
+}
+
+fn pull_secrets(region: &ManagedRegion) -> Option<Vec<LocalObjectReference>> {
+    let names = region.template.image_pull_secrets.iter().cloned();
+    let secrets: Vec<_> = names.map(|name| LocalObjectReference { name }).collect();
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 fn tolerations(region: &ManagedRegion) -> Vec<Toleration> {

@@ -39,7 +39,7 @@ const WHOLE: &str = "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name:
      relay: {minPort: 50000, maxPort: 59999, allowPeers: [10.200.0.0/24], denyPeers: [198.51.100.0/24]}, \
      quotas: {allocationsPerUser: 7, allocationsPerNode: 900}, upgrade: {maxUnavailable: 2, drainDeadline: 10m, evictionDeadline: 2m}, \
      placement: {nodeSelector: {pool: media}, priorityClassName: media}, \
-     template: {labels: {team: rtc, rtcfleet.dev/slot: mine}, annotations: {note: x}, resources: {limits: {memory: 1Gi}}}}";
+     template: {labels: {team: rtc, rtcfleet.dev/slot: mine}, annotations: {note: x}, resources: {limits: {memory: 1Gi}}, imagePullSecrets: [registry]}}";
 
 #[test]
 fn the_deployment_of_a_region_is_as_committed() {
