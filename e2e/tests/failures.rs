@@ -90,7 +90,7 @@ async fn acts(scenario: &Scenario) -> Result<()> {
     let budgets = Api::<PodDisruptionBudget>::namespaced(scenario.client.clone(), &scenario.namespace);
     let before = budgets.get(REGION).await?.metadata.uid;
     budgets.delete(REGION, &DeleteParams::default()).await?;
-    wait::until("a deleted PodDisruptionBudget is made again", Duration::from_secs(30), async || {
+    wait::until("a deleted PodDisruptionBudget is made again", Duration::from_mins(1), async || {
         let now = budgets.get_opt(REGION).await?.context("there is none")?.metadata.uid;
         ensure!(now != before, "the old one is still there");
         Ok(())
