@@ -139,11 +139,9 @@ struct Fleet<'a> {
 impl<'a> Fleet<'a> {
     fn of(slots: &[&'a Slot], desired: u32, max_unavailable: u32, revision: &str) -> Self {
         let stays = |slot: &&&'a Slot| !matches!(slot.intent(), Some(Intent::Retire { .. }));
-        let exchanging = slots
-            .iter()
-            .filter(|slot| matches!(slot.intent(), Some(Intent::Exchange { .. })) && !slot.serves())
-            .count();
-        let absent = slots.iter().find(|slot| !slot.serves() && slot.intent().is_none());
+        let in_exchange = |slot: &&&'a Slot| matches!(slot.intent(), Some(Intent::Exchange { .. }));
+        let exchanging = slots.iter().filter(in_exchange).filter(|slot| !slot.serves() && !is_broken(slot)).count();
+        let absent = slots.iter().find(|slot| !slot.serves() && (slot.intent().is_none() || is_broken(slot)));
         Self {
             desired: desired as usize,
             serving: slots.iter().filter(|slot| slot.serves()).count(),
@@ -152,7 +150,7 @@ impl<'a> Fleet<'a> {
             outdated: slots.iter().filter(stays).filter(|slot| slot.revision() != Some(revision)).count(),
             exchanged: slots
                 .iter()
-                .filter(|slot| matches!(slot.intent(), Some(Intent::Exchange { .. })))
+                .filter(in_exchange)
                 .find(|slot| slot.revision() == Some(revision))
                 .map(|slot| slot.index),
         }
@@ -217,6 +215,13 @@ impl<'a> Fleet<'a> {
             message: format!("sessions leave slots {}{old}", names.join(", ")),
         })
     }
+}
+
+/// Kubernetes waits for something that does not come by itself soon: an image, a process that stays up. An exchange that
+/// ends so is no planned absence any more. (Unschedulable for a moment is: the ports are free when the old pod is gone.)
+fn is_broken(slot: &Slot) -> bool {
+    let waiting_for = slot.pod.as_ref().and_then(|pod| pod.waiting_for.as_deref());
+    waiting_for.is_some_and(|reason| !matches!(reason, "ContainerCreating" | "PodInitializing" | "Unschedulable"))
 }
 
 fn why_absent(slot: &Slot) -> &str {

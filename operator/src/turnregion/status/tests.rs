@@ -132,6 +132,16 @@ fn ready_tells_whether_what_is_wanted_serves() {
 }
 
 #[test]
+fn an_exchange_that_ends_in_a_crash_is_no_planned_absence() {
+    let mut crashing = slot(0, EXCHANGE, None);
+    crashing.pod.as_mut().unwrap().waiting_for = Some("CrashLoopBackOff".into());
+    let status = applied(1, None, &pass(2, vec![crashing, slot(1, None, ACTIVE)]), now());
+    assert_eq!(summary(&status).0, "False RelaysMissing");
+    let ready = status.conditions.condition(READY).unwrap();
+    assert_eq!(ready.message, "1 of 2 relays serve; slot 0: CrashLoopBackOff");
+}
+
+#[test]
 fn a_missing_relay_is_named_with_what_kubernetes_says_of_it() {
     let status = applied(1, None, &pass(2, vec![slot(0, None, ACTIVE), slot(1, None, None)]), now());
     let ready = status.conditions.condition(READY).unwrap();
