@@ -33,7 +33,9 @@ for program in operator media-node; do
         buildah --storage-driver vfs build --quiet --isolation chroot -t "$IMAGE_REGISTRY/$program:$tag" "$context" >/dev/null
         rm -rf "$context"
         buildah --storage-driver vfs push "$IMAGE_REGISTRY/$program:$tag" ||
-            fail "$IMAGE_REGISTRY/$program:$tag was not pushed" "log in first: buildah login ${IMAGE_REGISTRY%%/*}"
+            fail "$IMAGE_REGISTRY/$program:$tag was not pushed" "log in first: buildah login ${IMAGE_REGISTRY%%/*}" \
+                "a registry without TLS has to be named in /etc/containers/registries.conf as insecure"
+        buildah --storage-driver vfs rmi --force "$IMAGE_REGISTRY/$program:$tag" >/dev/null || true
     else
         archive=$archives/$program-$tag.tar
         if [ ! -e "$archive" ]; then
