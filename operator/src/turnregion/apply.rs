@@ -1,6 +1,6 @@
 //! Makes the cluster and the nodes what the plan says. Writes only what differs, a bounded number of things a pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -46,6 +46,16 @@ impl Categorised for ApplyError {
     }
 }
 
+/// A pass of which something failed. The rest was done, and is told about all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Incomplete {
+    /// Decisions that were carried out.
+    pub done: Vec<Choice>,
+    #[source]
+    pub error: ApplyError,
+}
+
 /// What was looked at and done: all that status speaks of.
 #[derive(Debug)]
 pub struct Applied {
@@ -83,33 +93,36 @@ pub async fn apply(
     objects: &Objects,
     plan: Plan,
     ctx: &Ctx,
-) -> Result<Applied, ApplyError> {
+) -> Result<Applied, Incomplete> {
     let mut writer = Writer { region, objects, ctx, done: Vec::new(), changed: false };
     // One thing that fails (a quota, a policy) must not keep the other slots from being drained or mended.
     let mut failures = Vec::new();
+    let mut undone = BTreeSet::new();
+    let limited_by = plan.limit_texts();
     failures.extend(writer.budget(&observed).await.err());
     let prepared = writer.prepare(&observed).await;
     let can_start = prepared.is_ok();
     failures.extend(prepared.err());
     for step in &plan.steps {
         let starts_a_node = matches!(step, Step::Create { .. } | Step::Replace { .. });
-        if can_start || !starts_a_node {
-            failures.extend(writer.step(step, &observed).await.err());
+        if starts_a_node && !can_start {
+            undone.insert(step.slot());
+        } else if let Err(error) = writer.step(step, &observed).await {
+            failures.push(error);
+            undone.insert(step.slot());
         }
     }
     failures.extend(writer.old_configurations(&observed).await.err());
-    if !failures.is_empty() {
-        return Err(failures.swap_remove(0));
+    let Writer { mut done, changed, .. } = writer;
+    done.extend(plan.choices.into_iter().filter(|choice| choice.slot.is_none_or(|slot| !undone.contains(&slot))));
+    if let Some(error) = failures.into_iter().next() {
+        return Err(Incomplete { done, error });
     }
-    let Writer { done, changed, .. } = writer;
-    let carried_out = |choice: &Choice| plan.steps.iter().any(|step| Some(step.slot()) == choice.slot);
-    let mut all = done;
-    all.extend(plan.choices.iter().filter(|choice| carried_out(choice)).cloned());
     Ok(Applied {
         desired: plan.desired,
         reason: region.replicas.reason(),
         max_unavailable: region.max_unavailable,
-        limited_by: plan.limit_texts(),
+        limited_by,
         auth: auth_state(region, &observed.auth),
         slots: observed.slots,
         machines: observed.machines,
@@ -117,7 +130,7 @@ pub async fn apply(
         selector: super::build::selector(&region.identity),
         not_in_effect: region.not_in_effect.clone(),
         waiting: plan.waiting,
-        done: all,
+        done,
         again: changed || plan.partial,
     })
 }

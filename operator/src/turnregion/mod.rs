@@ -20,7 +20,7 @@ use kube::runtime::controller::{Action, Config, Controller};
 use kube::{Api, Resource, ResourceExt};
 use rtcfleet_crds::{ConditionsExt, TurnRegion, TurnRegionStatus, condition};
 
-use self::apply::{Applied, ApplyError, apply};
+use self::apply::{Applied, Incomplete, apply};
 use self::build::Objects;
 use self::caches::{Caches, Guarded};
 use self::dereference::dereference;
@@ -80,7 +80,7 @@ pub enum Error {
     #[error(transparent)]
     Dereference(IoError),
     #[error(transparent)]
-    Apply(#[from] ApplyError),
+    Apply(#[from] Incomplete),
     #[error("the status cannot be written")]
     Report(#[source] IoError),
     #[error("the reconcile took longer than {LONGEST:?} and was given up")]
@@ -103,7 +103,7 @@ impl Categorised for Error {
                 if bug { Category::Bug } else { Category::UserMustAct }
             }
             Self::Dereference(error) | Self::Report(error) => error.category(),
-            Self::Apply(error) => error.category(),
+            Self::Apply(incomplete) => incomplete.error.category(),
             Self::TooLong => Category::Retry,
         }
     }
@@ -113,7 +113,7 @@ impl Categorised for Error {
             Self::Malformed(_) => "Malformed",
             Self::Invalid(mistakes) => mistakes.0.first().map_or("InvalidSpec", Categorised::reason),
             Self::Dereference(error) | Self::Report(error) => error.reason(),
-            Self::Apply(error) => error.reason(),
+            Self::Apply(incomplete) => incomplete.error.reason(),
             Self::TooLong => "TooLong",
         }
     }
@@ -196,37 +196,41 @@ async fn report(region: &TurnRegion, outcome: &Result<Outcome, Error>, ctx: &Ctx
     }
 }
 
+/// Decisions that were carried out, also in a pass of which something else failed, then what was refused.
 async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &TurnRegionStatus, ctx: &Ctx) {
-    let object = ObjectRef::of(region);
-    let now = ctx.clock.now();
+    let done = match outcome {
+        Ok(Outcome::Managed(applied)) => applied.done.as_slice(),
+        Err(Error::Apply(incomplete)) => incomplete.done.as_slice(),
+        Ok(Outcome::External { .. }) | Err(_) => &[],
+    };
+    for choice in done {
+        record(region, choice.clone(), false, ctx).await;
+    }
     match outcome {
-        Ok(Outcome::Managed(applied)) => {
-            for choice in applied.done.iter().cloned() {
-                let Choice { kind, reason, slot, message, inputs } = choice;
-                let slot = slot.and_then(|slot| i32::try_from(slot).ok());
-                let note = Note { warning: false, reason, action: action(kind), message: message.clone() };
-                let decision = Decision { kind, reason, object: object.clone(), slot, message, inputs, at: now };
-                if ctx.decisions.record(decision) {
-                    ctx.recorder.publish(region, note).await;
-                }
-            }
-        }
-        Ok(Outcome::External { .. }) => {}
+        Ok(_) => {}
         // Passes by itself, and is tried again: no decision about the object, and mostly nobody to publish an Event to.
         Err(error) if error.category() == Category::Retry => {
+            let object = ObjectRef::of(region);
             tracing::warn!(%object, reason = error.reason(), error = with_causes(error), "a pass failed and is tried again");
         }
         Err(error) => {
             let (reason, message) = (error.reason(), with_causes(error));
             let inputs = serde_json::json!({"category": error.category().as_str()});
-            let note = Note { warning: true, reason, action: "Refuse", message: message.clone() };
-            let decision = Decision { kind: "refuse", reason, object, slot: None, message, inputs, at: now };
-            if ctx.decisions.record(decision) {
-                ctx.recorder.publish(region, note).await;
-            }
+            record(region, Choice { kind: "refuse", reason, slot: None, message, inputs }, true, ctx).await;
         }
     }
     if let Some(note) = turned(region, status) {
+        ctx.recorder.publish(region, note).await;
+    }
+}
+
+/// Remembers a decision; a new one deserves an Event.
+async fn record(region: &TurnRegion, choice: Choice, warning: bool, ctx: &Ctx) {
+    let Choice { kind, reason, slot, message, inputs } = choice;
+    let slot = slot.and_then(|slot| i32::try_from(slot).ok());
+    let note = Note { warning, reason, action: action(kind), message: message.clone() };
+    let (object, at) = (ObjectRef::of(region), ctx.clock.now());
+    if ctx.decisions.record(Decision { kind, reason, object, slot, message, inputs, at }) {
         ctx.recorder.publish(region, note).await;
     }
 }
@@ -253,6 +257,7 @@ fn action(kind: &'static str) -> &'static str {
         "update" => "Update",
         "restore" => "Restore",
         "certify" => "Certify",
+        "refuse" => "Refuse",
         other => other,
     }
 }
