@@ -122,6 +122,9 @@ impl Node {
             drain,
             sessions: self.sessions(),
             counters: self.turn.get().map_or_else(Counters::default, Turn::counters),
+            certificate: None,
+            peer_rules: None,
+            load: None,
         }
     }
 }

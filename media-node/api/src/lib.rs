@@ -62,6 +62,107 @@ pub struct NodeStatus {
     pub drain: Option<Drain>,
     pub sessions: Sessions,
     pub counters: Counters,
+    /// What TLS listeners show. None without a TLS listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+    /// What the node's own probe of its peer rules found. None before its first round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_rules: Option<PeerRules>,
+    /// How busy machine and process are. None before there are two samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
+}
+
+/// The certificate of TLS listeners.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    /// The end of its validity (RFC 5280 section 4.1.2.5).
+    pub not_after: Timestamp,
+    /// Why the files as they are now cannot be used, while the certificate read before stays in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// One round of asking the node, as a client would, for peers that it must refuse.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerRules {
+    pub checked_at: Timestamp,
+    /// Addresses that were granted and must not be. At most 32.
+    #[serde(default)]
+    pub granted: Vec<std::net::IpAddr>,
+}
+
+/// How busy machine and process were over the last window. R6.3.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Seconds between the two samples that the rates are taken from.
+    pub window_seconds: f64,
+    pub cpu: CpuLoad,
+    /// The interface that relayed traffic uses. None if it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nic: Option<NicLoad>,
+}
+
+/// Processor time, each in percent of all processors that the process may use (0 to 100).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuLoad {
+    /// This process, user and system.
+    pub process_percent: f64,
+    /// The whole machine, everything but idle and waiting for disks.
+    pub machine_percent: f64,
+    /// The machine's share in soft interrupts, where the kernel receives packets.
+    pub softirq_percent: f64,
+}
+
+/// One network interface.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct NicLoad {
+    pub interface: String,
+    pub sent: Rate,
+    pub received: Rate,
+    pub capacity: NicCapacity,
+}
+
+/// One direction of an interface, as the kernel counts it: with all headers.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    pub bits_per_second: u64,
+    pub packets_per_second: u64,
+    /// Packets a second that the interface or its queue threw away.
+    pub drops_per_second: u64,
+}
+
+/// What an interface can carry.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct NicCapacity {
+    pub source: CapacitySource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bits_per_second: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_bits_per_second: Option<u64>,
+    /// Both ways together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_per_second: Option<u64>,
+}
+
+/// Where a capacity is known from, the surest first.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+pub enum CapacitySource {
+    /// Somebody wrote it.
+    Configured,
+    /// What the cloud promises for this type of machine.
+    CloudTable,
+    /// What the device says, where devices tell the truth.
+    LinkSpeed,
+    /// Nobody knows: a cautious guess is used.
+    Unknown,
 }
 
 /// How far a drain is.

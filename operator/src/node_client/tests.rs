@@ -43,6 +43,9 @@ fn status() -> NodeStatus {
         drain: None,
         sessions: Sessions { allocations: 3 },
         counters: Counters::default(),
+        certificate: None,
+        peer_rules: None,
+        load: None,
     }
 }
 

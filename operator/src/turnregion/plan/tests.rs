@@ -84,6 +84,9 @@ impl Fake {
                 drain: self.drain.map(|deadline| Drain { since: noon(), deadline, terminating: false }),
                 sessions: Sessions { allocations: self.sessions },
                 counters: Counters::default(),
+                certificate: None,
+                peer_rules: None,
+                load: None,
             })),
         };
         Slot { index: self.index, deployment, pod, node }

@@ -40,6 +40,9 @@ fn slot(index: u32, intent: Option<&str>, state: Option<NodeState>) -> Slot {
             drain: None,
             sessions: Sessions::default(),
             counters: Counters::default(),
+            certificate: None,
+            peer_rules: None,
+            load: None,
         }))
     };
     Slot { index, deployment, pod: Some(pod), node: state.map_or(NodeReport::Absent, says) }
