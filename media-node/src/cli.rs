@@ -65,6 +65,10 @@ pub struct TurnArgs {
     #[arg(long, value_name = "ADDRESS:PORT", env = "RTC_ADMIN_ADDRESS", value_parser = config::parse_socket_address)]
     pub admin_address: Option<SocketAddr>,
 
+    /// What the cloud calls this type of machine, such as c5.2xlarge; wins over capacity.machineType
+    #[arg(long, value_name = "TYPE", env = "RTC_MACHINE_TYPE")]
+    pub machine_type: Option<String>,
+
     /// How log lines look on stderr [default: plain on a terminal, json elsewhere]. RUST_LOG sets the level, such as
     /// RUST_LOG=debug [default: info]
     #[arg(long, value_name = "FORMAT", env = "RTC_LOG_FORMAT")]
@@ -77,6 +81,7 @@ impl TurnArgs {
             machine: self.machine.clone(),
             metrics_address: self.metrics_address,
             admin_address: self.admin_address,
+            machine_type: self.machine_type.clone(),
         }
     }
 }

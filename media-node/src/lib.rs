@@ -8,6 +8,7 @@ mod health;
 mod http;
 mod life;
 mod log;
+mod machine;
 mod metrics;
 mod node;
 mod process;

@@ -2,7 +2,9 @@
 // Prometheus keeps every sample as a 64-bit float.
 #![allow(clippy::cast_precision_loss)]
 
-use std::{fmt, sync::Arc};
+mod machine;
+
+use std::{fmt, sync::Arc, time::Instant};
 
 use prometheus_client::{
     collector::Collector,
@@ -46,6 +48,7 @@ impl Collector for NodeCollector {
         let mut page = Page(encoder);
         process_metrics(&mut page)?;
         node_metrics(&mut page, &self.0)?;
+        self.0.machine.seen(Instant::now()).map_or(Ok(()), |seen| machine::metrics(&mut page, &seen))?;
         self.0.turn().map_or(Ok(()), |turn| turn_metrics(&mut page, turn))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::{
     life::{Duty, Life, Refusal},
+    machine::Machine,
     turn::role::Turn,
 };
 
@@ -25,6 +26,7 @@ pub struct Node {
     started_at: Timestamp,
     /// Set once the role serves.
     turn: OnceLock<Turn>,
+    pub machine: Arc<Machine>,
     /// Somebody changed the life: look at it before the next tick.
     pub changed: Notify,
 }
@@ -36,6 +38,7 @@ impl Node {
             config_hash,
             started_at,
             turn: OnceLock::new(),
+            machine: Arc::default(),
             changed: Notify::new(),
         })
     }
@@ -124,7 +127,7 @@ impl Node {
             counters: self.turn.get().map_or_else(Counters::default, Turn::counters),
             certificate: None,
             peer_rules: None,
-            load: None,
+            load: self.machine.seen(Instant::now()).and_then(|seen| seen.load),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig,
+    Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig, capacity,
     raw::{RawAdmin, RawAuth, RawListener, RawQuotas, RawRelay, RawTurn},
     values::{As, List, Whole},
 };
@@ -35,7 +35,7 @@ pub fn check(
     hash: ConfigHash,
 ) -> Result<TurnConfig, Mistakes> {
     let m = &mut mistakes;
-    let RawTurn { realm, listeners, relay, auth, quotas, admin, metrics, drain, threads } = raw;
+    let RawTurn { realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity } = raw;
     let relay = relay.unwrap_or_default();
 
     let realm = realm_of(realm, m);
@@ -54,6 +54,7 @@ pub fn check(
         .unwrap_or(DEFAULT_ON_TERMINATE);
     let threads =
         threads.and_then(|count| NonZeroUsize::new(count.0 as usize)).map_or(Threads::OneACore, Threads::Exactly);
+    let capacity = capacity::of(capacity, overrides, m);
     if let Some(ports) = relay_ports {
         overlaps_of(ports, &listeners, admin.as_ref(), metrics, m);
     }
@@ -75,6 +76,7 @@ pub fn check(
             metrics,
             on_terminate,
             threads,
+            capacity,
             hash,
         }),
         _ => Err(mistakes),

@@ -1,6 +1,7 @@
 //! The configuration of a node: text → [`raw`] → [`TurnConfig`], which cannot be wrong. Every mistake is reported with
 //! its path, not only the first.
 
+pub mod capacity;
 mod check;
 pub mod machines;
 mod raw;
@@ -22,6 +23,7 @@ use std::{
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+pub use capacity::Capacity;
 pub use yaml::{Mistake, Mistakes};
 
 use crate::cli::Failure;
@@ -44,6 +46,7 @@ pub struct TurnConfig {
     /// How long live allocations may go on after SIGTERM.
     pub on_terminate: Duration,
     pub threads: Threads,
+    pub capacity: Capacity,
     pub hash: ConfigHash,
 }
 
@@ -105,6 +108,7 @@ pub struct Overrides {
     pub machine: Option<String>,
     pub metrics_address: Option<SocketAddr>,
     pub admin_address: Option<SocketAddr>,
+    pub machine_type: Option<String>,
 }
 
 /// Why there is no configuration.

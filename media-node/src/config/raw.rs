@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::capacity::{Amount, InterfaceName};
 use super::values::{As, Bounded, List, Whole};
 use crate::turn::proto::Realm;
 
@@ -32,6 +33,7 @@ pub struct RawTurn {
     pub drain: Option<RawDrain>,
     /// Threads that relay, each with its own sockets. 0, the default: one a core.
     pub threads: Option<Whole<Threads>>,
+    pub capacity: Option<RawCapacity>,
 }
 
 /// One address and port that clients reach.
@@ -123,6 +125,30 @@ pub struct RawDrain {
     /// How long live allocations may go on after SIGTERM or SIGINT. 0s to 168h, default 30s. A second signal ends the
     /// process at once.
     pub on_terminate: Option<As<Duration>>,
+}
+
+/// What this machine can carry, where its kernel does not know. Load is told in percent of it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCapacity {
+    pub nic: Option<RawNic>,
+    /// What the cloud calls this type of machine, such as c5.2xlarge or Standard_F8s_v2: what it can carry is known for
+    /// some. --machine-type wins.
+    pub machine_type: Option<String>,
+}
+
+/// The network interface that relayed traffic uses. Amounts are strings such as 10G or 400k (decimal suffixes k, M, G, T).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawNic {
+    /// Its name. Left out: the one that holds the first of relay.addresses.
+    pub interface: Option<As<InterfaceName>>,
+    /// Bits a second that it can send. Left out: as rx.
+    pub tx: Option<As<Amount>>,
+    /// Bits a second that it can receive. Left out: as tx.
+    pub rx: Option<As<Amount>>,
+    /// Packets a second, both ways together. Left out: packets are not looked at.
+    pub packets: Option<As<Amount>>,
 }
 
 /// The file that `relay.machinesFile` names.

@@ -1,7 +1,9 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use super::{
-    Overrides, RelaySource, Threads, TurnConfig, json_schema,
+    Capacity, Overrides, RelaySource, Threads, TurnConfig,
+    capacity::InterfaceName,
+    json_schema,
     machines::{self, Found},
     parse,
     warnings::{PortSettings, of_ports},
@@ -77,6 +79,7 @@ admin: {address: '0.0.0.0:9443', certificate: tls.crt, key: tls.key, clientCa: /
 metrics: {address: '127.0.0.1:9091'}
 drain: {onTerminate: 1h}
 threads: 3
+capacity: {nic: {interface: eth1, tx: 10G, rx: 2.5G, packets: 1M}, machineType: Standard_F8s_v2}
 ",
     );
     assert_eq!(config.listeners.len(), 2);
@@ -98,6 +101,14 @@ threads: 3
     );
     assert_eq!(config.on_terminate, Duration::from_hours(1));
     assert_eq!(config.threads, Threads::Exactly(3.try_into().unwrap()));
+    let capacity = Capacity {
+        interface: InterfaceName::new("eth1"),
+        sent: Some(10_000_000_000),
+        received: Some(2_500_000_000),
+        packets: Some(1_000_000),
+        machine_type: Some("Standard_F8s_v2".into()),
+    };
+    assert_eq!(config.capacity, capacity);
 }
 
 /// The line in place of its key in [`SMALLEST`], and what the only mistake then is.
@@ -110,7 +121,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),
     (
         "relm: x",
-        "relm: there is no such key: those here are realm, listeners, relay, auth, quotas, admin, metrics, drain, threads",
+        "relm: there is no such key: those here are realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity",
     ),
     ("listeners: []", r#"listeners: is empty: write a list such as [{protocol: UDP, address: "0.0.0.0:3478"}]"#),
     ("listeners: 3478", "listeners: this is integer `3478`: write a list, such as [a, b]"),
@@ -246,6 +257,19 @@ const MISTAKES: &[(&str, &str)] = &[
     ("drain: {onTerminate: 200h}", "drain.onTerminate: 720000s is out of range: write 0s to 168h, such as 1h"),
     ("drain: 1h", r#"drain: this is string "1h": write a group of keys"#),
     ("threads: 1000", "threads: 1000 is not a number of threads: write 0 to 256, such as 0"),
+    (
+        "capacity: {nic: {tx: 10Gbps}}",
+        r#"capacity.nic.tx: "10Gbps" is not an amount: write digits and at the most one of k, M, G and T (decimal), such as 10G, 2.5G or 400k"#,
+    ),
+    (
+        "capacity: {nic: {rx: 10000000000}}",
+        "capacity.nic.rx: this is integer `10000000000`: write an amount such as 10G or 2.5G or 400k",
+    ),
+    ("capacity: {nic: {packets: '0'}}", r#"capacity.nic.packets: "0" is not an amount: write 1 to 1000T, such as 10G"#),
+    (
+        "capacity: {nic: {interface: ../lo}}",
+        r#"capacity.nic.interface: "../lo" is not the name of a network interface: write a name of 1 to 15 bytes as `ip link` shows it, such as eth0"#,
+    ),
     ("1: x", ": the key 1 is not a string: remove it"),
 ];
 
@@ -306,11 +330,13 @@ fn the_command_line_wins_over_the_file() {
         machine: Some("centralindia-1".into()),
         metrics_address: Some("10.0.0.1:9090".parse().unwrap()),
         admin_address: Some("10.0.0.1:9443".parse().unwrap()),
+        machine_type: Some("c5.large".into()),
     };
     let text = format!("{SMALLEST}\nrelay: {{machinesFile: m.yaml}}\nadmin: {{certificate: c, key: k, clientCa: a}}");
     let config = parse(&text, Path::new("/etc/turn"), &overrides).unwrap();
     assert_eq!(config.metrics, "10.0.0.1:9090".parse().unwrap());
     assert_eq!(config.admin.unwrap().address, "10.0.0.1:9443".parse().unwrap());
+    assert_eq!(config.capacity.machine_type.as_deref(), Some("c5.large"));
     let expected = RelaySource::Machines { file: "/etc/turn/m.yaml".into(), machine: "centralindia-1".into() };
     assert_eq!(config.relay_addresses, expected);
     assert_eq!(

@@ -30,7 +30,7 @@ use crate::{
     config::{self, RelaySource, Threads, TurnConfig, machines::Found, warnings},
     health, http,
     life::Duty,
-    log,
+    log, machine,
     metrics::Metrics,
     node::Node,
 };
@@ -155,6 +155,11 @@ fn report_check(path: &Path, config: &TurnConfig) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where the load of this machine is read.
+fn measured(config: &TurnConfig, relays: &RelayAddresses) -> machine::Reader {
+    machine::Reader { relays: relays.iter().map(|relay| relay.local).collect(), capacity: config.capacity.clone() }
+}
+
 /// How many file descriptors there may be.
 fn raise_limit() -> u64 {
     match io::raise_descriptor_limit() {
@@ -181,6 +186,7 @@ async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64)
         return Ok(());
     };
     let (shared, mut shards) = open_shards(&config, relays.clone(), &secrets, descriptors)?;
+    machine::follow(Arc::clone(&node.machine), measured(&config, &relays));
     let health = follow_secrets(secrets, Arc::clone(&shared));
     node.opened(Turn {
         shared,

@@ -4,6 +4,7 @@
 
 mod admin;
 mod caller;
+mod measuring;
 mod node;
 
 use std::{

@@ -135,6 +135,11 @@ impl Node {
         }
     }
 
+    /// Whether a line not waited for yet holds `part`.
+    pub fn has_said(&self, part: &str) -> bool {
+        self.lines.try_iter().any(|line| line.contains(part))
+    }
+
     pub fn wait_for_state(&self, state: &str) {
         self.wait_for_line(&["\"message\":\"state\"", &format!("\"to\":\"{state}\"")]);
     }
