@@ -3,6 +3,7 @@
 #![allow(clippy::cast_precision_loss)]
 
 mod machine;
+mod peer_rules;
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -49,6 +50,7 @@ impl Collector for NodeCollector {
         process_metrics(&mut page)?;
         node_metrics(&mut page, &self.0)?;
         self.0.machine.seen(Instant::now()).map_or(Ok(()), |seen| machine::metrics(&mut page, &seen))?;
+        peer_rules::metrics(&mut page, &self.0.peer_rules.read())?;
         self.0.turn().map_or(Ok(()), |turn| turn_metrics(&mut page, turn))
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::{
     life::{Duty, Life, Refusal},
     machine::Machine,
-    turn::role::Turn,
+    turn::{probe, role::Turn},
 };
 
 /// Release of this binary.
@@ -27,6 +27,7 @@ pub struct Node {
     /// Set once the role serves.
     turn: OnceLock<Turn>,
     pub machine: Arc<Machine>,
+    pub peer_rules: probe::Findings,
     /// Somebody changed the life: look at it before the next tick.
     pub changed: Notify,
 }
@@ -39,6 +40,7 @@ impl Node {
             started_at,
             turn: OnceLock::new(),
             machine: Arc::default(),
+            peer_rules: probe::Findings::default(),
             changed: Notify::new(),
         })
     }
@@ -126,7 +128,7 @@ impl Node {
             sessions: self.sessions(),
             counters: self.turn.get().map_or_else(Counters::default, Turn::counters),
             certificate: None,
-            peer_rules: None,
+            peer_rules: self.peer_rules.read().last,
             load: self.machine.seen(Instant::now()).and_then(|seen| seen.load),
         }
     }

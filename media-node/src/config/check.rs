@@ -11,11 +11,12 @@ use ipnet::IpNet;
 
 use super::{
     Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig, capacity,
-    raw::{RawAdmin, RawAuth, RawListener, RawQuotas, RawRelay, RawTurn},
+    raw::{RawAdmin, RawAuth, RawListener, RawProbe, RawQuotas, RawRelay, RawTurn},
     values::{As, List, Whole},
 };
 use crate::turn::proto::{PortRange, Quotas, Realm, RelayAddress, RelayAddresses};
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -25,6 +26,7 @@ const MAX_CIDRS: usize = 1000;
 const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9443);
 const DEFAULT_ON_TERMINATE: Duration = Duration::from_secs(30);
+const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Everything is looked at before anything is refused.
 pub fn check(
@@ -35,7 +37,7 @@ pub fn check(
     hash: ConfigHash,
 ) -> Result<TurnConfig, Mistakes> {
     let m = &mut mistakes;
-    let RawTurn { realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity } = raw;
+    let RawTurn { realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe } = raw;
     let relay = relay.unwrap_or_default();
 
     let realm = realm_of(realm, m);
@@ -55,6 +57,7 @@ pub fn check(
     let threads =
         threads.and_then(|count| NonZeroUsize::new(count.0 as usize)).map_or(Threads::OneACore, Threads::Exactly);
     let capacity = capacity::of(capacity, overrides, m);
+    let probe_interval = probe_interval_of(probe, m);
     if let Some(ports) = relay_ports {
         overlaps_of(ports, &listeners, admin.as_ref(), metrics, m);
     }
@@ -77,6 +80,7 @@ pub fn check(
             on_terminate,
             threads,
             capacity,
+            probe_interval,
             hash,
         }),
         _ => Err(mistakes),
@@ -312,6 +316,17 @@ fn quotas_of(quotas: Option<RawQuotas>, m: &mut Mistakes) -> Quotas {
         );
     }
     Quotas { per_user, total }
+}
+
+fn probe_interval_of(probe: Option<RawProbe>, m: &mut Mistakes) -> Option<Duration> {
+    match probe.and_then(|probe| probe.interval) {
+        None => Some(DEFAULT_PROBE_INTERVAL),
+        Some(As(Duration::ZERO)) => None,
+        // A round may take nearly two seconds.
+        Some(As(interval)) => {
+            within("probe.interval", interval, 2 * SECOND, HOUR, "2s to 1h, such as 30s, or 0s for none", m)
+        }
+    }
 }
 
 fn admin_of(admin: Option<RawAdmin>, base: &Path, overrides: &Overrides, m: &mut Mistakes) -> Option<Admin> {

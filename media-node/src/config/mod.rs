@@ -47,6 +47,8 @@ pub struct TurnConfig {
     pub on_terminate: Duration,
     pub threads: Threads,
     pub capacity: Capacity,
+    /// Between two rounds of asking the node itself for peers that it must refuse. None: never.
+    pub probe_interval: Option<Duration>,
     pub hash: ConfigHash,
 }
 

@@ -34,6 +34,7 @@ pub struct RawTurn {
     /// Threads that relay, each with its own sockets. 0, the default: one a core.
     pub threads: Option<Whole<Threads>>,
     pub capacity: Option<RawCapacity>,
+    pub probe: Option<RawProbe>,
 }
 
 /// One address and port that clients reach.
@@ -125,6 +126,14 @@ pub struct RawDrain {
     /// How long live allocations may go on after SIGTERM or SIGINT. 0s to 168h, default 30s. A second signal ends the
     /// process at once.
     pub on_terminate: Option<As<Duration>>,
+}
+
+/// The node asks itself, as a client would, for peers that it must refuse, and tells of those that it grants.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawProbe {
+    /// How often, a fifth more or less. 2s to 1h, default 30s; 0s for never.
+    pub interval: Option<As<Duration>>,
 }
 
 /// What this machine can carry, where its kernel does not know. Load is told in percent of it.

@@ -55,6 +55,8 @@ fn a_file_with_only_what_has_no_default_is_enough() {
     assert_eq!(config.admin, None);
     assert_eq!(config.on_terminate, Duration::from_secs(30));
     assert_eq!(config.threads, Threads::OneACore);
+    assert_eq!(config.capacity, Capacity::default());
+    assert_eq!(config.probe_interval, Some(Duration::from_secs(30)));
     assert_eq!(config.hash.to_string().len(), 64);
 }
 
@@ -80,6 +82,7 @@ metrics: {address: '127.0.0.1:9091'}
 drain: {onTerminate: 1h}
 threads: 3
 capacity: {nic: {interface: eth1, tx: 10G, rx: 2.5G, packets: 1M}, machineType: Standard_F8s_v2}
+probe: {interval: 5m}
 ",
     );
     assert_eq!(config.listeners.len(), 2);
@@ -109,6 +112,8 @@ capacity: {nic: {interface: eth1, tx: 10G, rx: 2.5G, packets: 1M}, machineType: 
         machine_type: Some("Standard_F8s_v2".into()),
     };
     assert_eq!(config.capacity, capacity);
+    assert_eq!(config.probe_interval, Some(Duration::from_mins(5)));
+    assert_eq!(good(&with("probe: {interval: 0s}")).probe_interval, None);
 }
 
 /// The line in place of its key in [`SMALLEST`], and what the only mistake then is.
@@ -121,7 +126,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),
     (
         "relm: x",
-        "relm: there is no such key: those here are realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity",
+        "relm: there is no such key: those here are realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe",
     ),
     ("listeners: []", r#"listeners: is empty: write a list such as [{protocol: UDP, address: "0.0.0.0:3478"}]"#),
     ("listeners: 3478", "listeners: this is integer `3478`: write a list, such as [a, b]"),
@@ -270,6 +275,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "capacity: {nic: {interface: ../lo}}",
         r#"capacity.nic.interface: "../lo" is not the name of a network interface: write a name of 1 to 15 bytes as `ip link` shows it, such as eth0"#,
     ),
+    ("probe: {interval: 1s}", "probe.interval: 1s is out of range: write 2s to 1h, such as 30s, or 0s for none"),
     ("1: x", ": the key 1 is not a string: remove it"),
 ];
 

@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod io;
+pub mod probe;
 pub mod proto;
 pub mod role;
 pub mod secrets;

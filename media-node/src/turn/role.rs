@@ -15,13 +15,15 @@ use rtcfleet_node_api::Counters;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
     time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
     addresses,
     io::{self, Control, ListenError, Shards, ThreadError},
-    proto::{PeerPolicy, RelayAddresses, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared},
+    probe::{self, Ground, Probe},
+    proto::{PeerPolicy, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared},
     secrets::{Follower, Look},
 };
 use crate::{
@@ -160,6 +162,22 @@ fn measured(config: &TurnConfig, relays: &RelayAddresses) -> machine::Reader {
     machine::Reader { relays: relays.iter().map(|relay| relay.local).collect(), capacity: config.capacity.clone() }
 }
 
+/// What the node asks itself for, and where. None if it is told not to.
+fn probed(config: &TurnConfig, relays: &RelayAddresses, secret: watch::Receiver<Secret>) -> Option<Probe> {
+    let others = config.admin.iter().map(|admin| admin.address).chain([config.metrics]);
+    Some(Probe {
+        listener: *config.listeners.first()?,
+        ground: Ground {
+            allow: config.allow_peers.clone(),
+            deny: config.deny_peers.clone(),
+            relays: relays.iter().collect(),
+            services: config.listeners.iter().copied().chain(others).collect(),
+        },
+        interval: config.probe_interval?,
+        secret,
+    })
+}
+
 /// How many file descriptors there may be.
 fn raise_limit() -> u64 {
     match io::raise_descriptor_limit() {
@@ -187,7 +205,9 @@ async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64)
     };
     let (shared, mut shards) = open_shards(&config, relays.clone(), &secrets, descriptors)?;
     machine::follow(Arc::clone(&node.machine), measured(&config, &relays));
-    let health = follow_secrets(secrets, Arc::clone(&shared));
+    let secret = secrets.secrets().map(|secrets| watch::Sender::new(secrets.current));
+    let peers = secret.as_ref().and_then(|secret| probed(&config, &relays, secret.subscribe()));
+    let health = follow_secrets(secrets, Arc::clone(&shared), secret);
     node.opened(Turn {
         shared,
         secrets: health,
@@ -195,6 +215,9 @@ async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64)
         ports: config.relay_ports.count(),
         controls: shards.controls(),
     });
+    if let Some(peers) = peers {
+        probe::follow(Arc::clone(&node), peers);
+    }
     let ended = live(&node, &mut signals, &mut shards, config.on_terminate).await;
     shards.stop(STOP);
     tracing::info!("ended");
@@ -380,7 +403,11 @@ fn warn_of_ports(config: &TurnConfig) {
     }
 }
 
-fn follow_secrets(mut follower: Follower, shared: Arc<Shared>) -> Arc<SecretsHealth> {
+fn follow_secrets(
+    mut follower: Follower,
+    shared: Arc<Shared>,
+    current: Option<watch::Sender<Secret>>,
+) -> Arc<SecretsHealth> {
     let health = Arc::<SecretsHealth>::default();
     health.note(Look::Changed, Timestamp::now());
     let noted = Arc::clone(&health);
@@ -391,7 +418,11 @@ fn follow_secrets(mut follower: Follower, shared: Arc<Shared>) -> Arc<SecretsHea
             noted.note(look, Timestamp::now());
             if let (Look::Changed, Some(secrets)) = (look, follower.secrets()) {
                 tracing::info!(previous = secrets.previous.is_some(), "other secrets are in force from now on");
+                let latest = secrets.current.clone();
                 shared.set_secrets(secrets);
+                if let Some(current) = &current {
+                    current.send_replace(latest);
+                }
             }
         }
     });

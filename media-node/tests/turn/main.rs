@@ -6,6 +6,7 @@ mod admin;
 mod caller;
 mod measuring;
 mod node;
+mod probing;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

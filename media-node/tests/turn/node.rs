@@ -41,6 +41,8 @@ pub struct Plan {
     pub metrics: SocketAddr,
     /// YAML in place of what [`Plan::yaml`] writes for `relay`.
     pub relay: String,
+    /// Off unless a test is about it: its requests and allocations show in what others count.
+    pub probe: String,
     /// Further top-level YAML.
     pub more: String,
 }
@@ -53,6 +55,7 @@ impl Plan {
             listener: (Ipv4Addr::LOCALHOST, free_port()).into(),
             metrics: (Ipv4Addr::LOCALHOST, free_port()).into(),
             relay: "addresses: [127.0.0.1], minPort: 61000, maxPort: 61999, allowPeers: [127.0.0.0/8]".to_owned(),
+            probe: "0s".to_owned(),
             more: String::new(),
         };
         plan.write("secret", "north");
@@ -64,13 +67,14 @@ impl Plan {
     }
 
     fn yaml(&self) -> String {
-        let Self { listener, metrics, relay, more, .. } = self;
+        let Self { listener, metrics, relay, probe, more, .. } = self;
         format!(
             "realm: test.example.org\n\
              listeners: [{{protocol: UDP, address: '{listener}'}}]\n\
              relay: {{{relay}}}\n\
              auth: {{secretFiles: [secret, previous]}}\n\
              metrics: {{address: '{metrics}'}}\n\
+             probe: {{interval: {probe}}}\n\
              threads: 2\n{more}\n"
         )
     }
