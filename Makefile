@@ -4,10 +4,10 @@ MAKEFLAGS += --no-print-directory
 SETUP := e2e/setup
 TAGS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rtc-fleet/tags
 
-.PHONY: help up down status kubeconfig test check unit fuzz e2e generate fmt lint cluster install
+.PHONY: help up down status kubeconfig test check unit fuzz e2e bench-turn generate fmt lint cluster install
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 up: install ## a cluster (or yours, by KUBECONFIG), the operator, two TURN regions and a test call
 	@$(SETUP)/up.sh
@@ -32,6 +32,9 @@ unit: ## unit and property tests (no cluster needed)
 
 fuzz: ## a minute of mutated packets through the TURN core
 	@$(SETUP)/fuzz.sh
+
+bench-turn: ## media-node and coturn side by side, on one core; COTURN=path adds a second coturn
+	@$(SETUP)/bench-turn.sh
 
 e2e: install ## scenarios on the cluster; TEST=name runs those whose name holds it
 	@$(SETUP)/e2e.sh $(TEST)

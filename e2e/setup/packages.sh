@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients]
+# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients] [bench]
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -34,7 +34,14 @@ for purpose in "$@"; do
         need python3 python3
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
         ;;
-    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster or clients" ;;
+    bench)
+        need turnserver coturn
+        need ip iproute2
+        need unshare util-linux
+        need setpriv util-linux
+        need taskset util-linux
+        ;;
+    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients or bench" ;;
     esac
 done
 

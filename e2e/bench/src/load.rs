@@ -1,0 +1,223 @@
+//! Load on one server: as much as it takes, or so many packets a second.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use nix::unistd::Pid;
+
+use crate::clients::{self, Clients};
+use crate::packet::{self, Burst, Clock, Stamp};
+use crate::process::CpuTime;
+use crate::row::{Direction, Row};
+use crate::session::Session;
+use crate::udp::Socket;
+
+/// Without any packet for so long, what is under way is given up as lost.
+const SILENCE: Duration = Duration::from_millis(20);
+/// After a phase, the loader waits for stragglers until nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// What a phase has shown.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    pub sent: u64,
+    pub received: u64,
+    pub lasted: Duration,
+    /// The server's time on its core, and what it waited for it.
+    pub server: CpuTime,
+    /// Of each packet, from the call that sent it to the call that received it; sorted. Only of a paced phase.
+    pub latencies: Vec<Duration>,
+}
+
+/// One direction of traffic.
+struct Flow {
+    direction: Direction,
+    burst: Burst,
+    count: u64,
+    /// Sequence number of the next packet, and of the next that is expected to arrive.
+    next: u64,
+    expected: u64,
+    received: u64,
+    /// Whose turn it is.
+    turn: usize,
+}
+
+pub struct Load<'a> {
+    clients: &'a mut Clients,
+    peers: &'a mut Socket,
+    sessions: Vec<Session>,
+    flows: Vec<Flow>,
+    clock: Clock,
+    /// Payload bytes.
+    payload: usize,
+    latencies: Option<Vec<Duration>>,
+    /// Of the last packet, in either direction.
+    heard: Duration,
+}
+
+impl<'a> Load<'a> {
+    pub fn new(
+        clients: &'a mut Clients,
+        peers: &'a mut Socket,
+        mut sessions: Vec<Session>,
+        row: Row,
+        payload: usize,
+    ) -> Self {
+        let directions: &[Direction] = match row.direction {
+            Direction::ToPeer => &[Direction::ToPeer],
+            Direction::ToClient => &[Direction::ToClient],
+            Direction::Both => &[Direction::ToPeer, Direction::ToClient],
+        };
+        let flow = |direction: &Direction| Flow {
+            direction: *direction,
+            burst: Burst::new(*direction, row.framing, &mut sessions, payload, row.burst),
+            count: row.burst as u64,
+            next: 0,
+            expected: 0,
+            received: 0,
+            turn: 0,
+        };
+        let flows = directions.iter().map(flow).collect();
+        let clock = Clock::start();
+        Self { clients, peers, sessions, flows, clock, payload, latencies: None, heard: Duration::ZERO }
+    }
+
+    /// As much as the server takes with `window` packets under way: the window is opened by what arrives, so that a
+    /// slow server is not flooded and a fast one never waits. What is lost is seen by the numbers that follow.
+    pub fn saturate(&mut self, server: Pid, time: Duration, window: u64) -> Result<Phase> {
+        let window = window / self.flows.len() as u64;
+        self.phase(server, time, |load, _| {
+            let silent = load.clock.since(load.heard) > SILENCE;
+            for index in 0..load.flows.len() {
+                let flow = &mut load.flows[index];
+                if silent {
+                    flow.expected = flow.next;
+                }
+                if flow.next - flow.expected + flow.count <= window {
+                    load.send(index)?;
+                }
+            }
+            if silent {
+                load.heard = load.clock.now();
+            }
+            Ok(())
+        })
+    }
+
+    /// `rate` packets a second over all flows, evenly spaced but for the bursts. A loader that fell behind makes up for
+    /// ten bursts at the most: more would be a load that nobody asked for.
+    pub fn pace(&mut self, server: Pid, time: Duration, rate: u32) -> Result<Phase> {
+        let bursts = f64::from(rate) / self.flows[0].count as f64;
+        let gap = Duration::from_secs_f64(1.0 / bursts);
+        let mut due = self.clock.now();
+        let mut flow = 0;
+        self.latencies = Some(Vec::new());
+        let phase = self.phase(server, time, |load, now| {
+            if now < due {
+                return Ok(());
+            }
+            due = due.max(now.saturating_sub(10 * gap)) + gap;
+            flow = (flow + 1) % load.flows.len();
+            load.send(flow)
+        });
+        let latencies = self.latencies.take().unwrap_or_default();
+        phase.map(|phase| Phase { latencies: sorted(latencies), ..phase })
+    }
+
+    /// Calls `step` and receives, for `time`; what arrives late is counted, too.
+    fn phase(
+        &mut self,
+        server: Pid,
+        time: Duration,
+        mut step: impl FnMut(&mut Self, Duration) -> Result<()>,
+    ) -> Result<Phase> {
+        let sum = |flows: &[Flow]| flows.iter().fold((0, 0), |(a, b), flow| (a + flow.next, b + flow.received));
+        let (sent, received) = sum(&self.flows);
+        let before = CpuTime::of(server)?;
+        let began = self.clock.now();
+        self.heard = began;
+        let mut now = began;
+        while now < began + time {
+            step(self, now)?;
+            self.receive()?;
+            now = self.clock.now();
+        }
+        let lasted = now.saturating_sub(began);
+        while self.clock.since(self.heard.max(now)) < QUIET {
+            self.receive()?;
+        }
+        // What is left of the window is done while we wait for it, so it belongs to both sums.
+        let server = CpuTime::of(server)?.since(before);
+        let (sent_after, received_after) = sum(&self.flows);
+        for flow in &mut self.flows {
+            flow.expected = flow.next;
+        }
+        let (sent, received) = (sent_after - sent, received_after - received);
+        if received == 0 {
+            bail!("none of {sent} packets arrived");
+        }
+        Ok(Phase { sent, received, lasted, server, latencies: Vec::new() })
+    }
+
+    /// One burst for the next session, unless the kernel does not take it now.
+    fn send(&mut self, flow: usize) -> Result<()> {
+        let flow = &mut self.flows[flow];
+        let session = &self.sessions[flow.turn];
+        let segment = flow.burst.segment;
+        let messages = flow.burst.fill(flow.turn, flow.next, self.clock.now());
+        let taken = match (flow.direction, session.peer.ip()) {
+            (Direction::ToClient, std::net::IpAddr::V4(peer)) => {
+                self.peers.send(peer, session.relayed, messages, segment)?
+            }
+            _ => self.clients.send(flow.turn, messages, segment)?,
+        };
+        if taken {
+            flow.next += flow.count;
+            flow.turn = (flow.turn + 1) % self.sessions.len();
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<()> {
+        let (clock, payload, sessions) = (self.clock, self.payload, self.sessions.len());
+        let mut wrong = 0_u64;
+        let mut any = false;
+        for flow in &mut self.flows {
+            let latencies = &mut self.latencies;
+            let mut now = None;
+            let mut count = |data: Option<&[u8]>, to_right_one: &dyn Fn(usize) -> bool| {
+                let stamp = data.filter(|data| data.len() == payload).and_then(Stamp::read);
+                let Some(stamp) = stamp.filter(|stamp| stamp.session < sessions && to_right_one(stamp.session)) else {
+                    wrong += 1;
+                    return;
+                };
+                flow.received += 1;
+                flow.expected = flow.expected.max(stamp.sequence + 1);
+                if let Some(latencies) = latencies {
+                    let now = *now.get_or_insert_with(|| clock.now());
+                    latencies.push(now.saturating_sub(stamp.at));
+                }
+            };
+            any |= 0 < match flow.direction {
+                Direction::ToClient => self.clients.receive(|client, message| {
+                    count(packet::unwrapped(message), &|session| session == client);
+                })?,
+                _ => self.peers.receive(|to, data| {
+                    count(Some(data), &|session| clients::peer_address(session).ip() == to);
+                })?,
+            };
+        }
+        if wrong > 0 {
+            bail!("{wrong} packets came to somebody they were not for, or changed");
+        }
+        if any {
+            self.heard = self.clock.now();
+        }
+        Ok(())
+    }
+}
+
+fn sorted(mut latencies: Vec<Duration>) -> Vec<Duration> {
+    latencies.sort_unstable();
+    latencies
+}

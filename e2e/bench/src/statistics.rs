@@ -1,0 +1,71 @@
+//! Medians, and ratios of what was measured side by side.
+
+use std::time::Duration;
+
+/// The middle one, or the mean of the two in the middle. Nothing of nothing.
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let (half, odd) = (values.len() / 2, values.len() % 2 == 1);
+    if odd { values.get(half).copied() } else { Some(f64::midpoint(*values.get(half.checked_sub(1)?)?, values[half])) }
+}
+
+/// The value that `percent` of them do not exceed. They are sorted.
+pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+/// Ratios of pairs: each pair was measured in the same round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Ratio {
+    pub fn of(pairs: impl Iterator<Item = (f64, f64)>) -> Option<Self> {
+        let ratios: Vec<f64> = pairs.filter(|(_, below)| *below > 0.0).map(|(above, below)| above / below).collect();
+        let median = median(ratios.iter().copied())?;
+        Some(Self {
+            median,
+            least: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+            most: ratios.iter().copied().fold(0.0, f64::max),
+        })
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} ({:.2}..{:.2})", self.median, self.least, self.most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median([]), None);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<Duration> = (1..=200).map(Duration::from_micros).collect();
+        assert_eq!(percentile(&values, 50), Duration::from_micros(100));
+        assert_eq!(percentile(&values, 99), Duration::from_micros(198));
+        assert_eq!(percentile(&values[..1], 99), Duration::from_micros(1));
+        assert_eq!(percentile(&[], 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_ratio_compares_within_a_round() {
+        let ratio = Ratio::of([(1.0, 2.0), (30.0, 10.0), (1.0, 1.0)].into_iter()).unwrap();
+        assert_eq!(ratio, Ratio { median: 1.0, least: 0.5, most: 3.0 });
+        assert_eq!(ratio.to_string(), "1.00 (0.50..3.00)");
+    }
+}
