@@ -7,3 +7,5 @@ set -eu
 prepare_bench
 step "measuring; Ctrl-C ends it"
 bench relaying
+step "measuring allocations"
+bench allocations

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::Result;
 
 use crate::row::Transport;
-use crate::server;
+use crate::server::{self, Server};
 use crate::streams::Streams;
 use crate::udp::Socket;
 
@@ -41,10 +41,10 @@ pub enum Clients {
 
 impl Clients {
     /// Streams are connected when they are first written to.
-    pub fn open(transport: Transport) -> Result<Self> {
-        Ok(match transport {
+    pub fn open(server: &Server) -> Result<Self> {
+        Ok(match server.transport {
             Transport::Udp => Self::Udp(Socket::open(CLIENT_PORT)?),
-            Transport::Tcp | Transport::Tls => Self::Stream(Streams::new(transport)?),
+            Transport::Tcp | Transport::Tls => Self::Stream(Streams::new(server)?),
         })
     }
 

@@ -1,21 +1,25 @@
 //! Load on one server: as much as it takes, or so many packets a second.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use nix::unistd::Pid;
 
 use crate::clients::{self, Clients};
+use crate::exchange::exchange;
 use crate::packet::{self, Burst, Clock, Stamp};
 use crate::process::CpuTime;
-use crate::row::{Direction, Row};
-use crate::session::Session;
+use crate::row::{Direction, Framing, Row};
+use crate::session::{self, Session};
 use crate::udp::Socket;
 
 /// Without any packet for so long, what is under way is given up as lost.
 const SILENCE: Duration = Duration::from_millis(20);
 /// After a phase, the loader waits for stragglers until nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(100);
+/// Sessions that are kept alive at a time.
+const UPKEEP_WINDOW: usize = 16;
 
 /// What a phase has shown.
 #[derive(Clone, Debug)]
@@ -124,6 +128,11 @@ impl<'a> Load<'a> {
         phase.map(|phase| Phase { latencies: sorted(latencies), ..phase })
     }
 
+    /// Packets sent and received since the beginning, in both directions together.
+    pub fn totals(&self) -> (u64, u64) {
+        self.flows.iter().fold((0, 0), |(sent, received), flow| (sent + flow.next, received + flow.received))
+    }
+
     /// Calls `step` and receives, for `time`; what arrives late is counted, too.
     fn phase(
         &mut self,
@@ -131,8 +140,7 @@ impl<'a> Load<'a> {
         time: Duration,
         mut step: impl FnMut(&mut Self, Duration) -> Result<()>,
     ) -> Result<Phase> {
-        let sum = |flows: &[Flow]| flows.iter().fold((0, 0), |(a, b), flow| (a + flow.next, b + flow.received));
-        let (sent, received) = sum(&self.flows);
+        let (sent, received) = self.totals();
         let before = CpuTime::of(server)?;
         let began = self.clock.now();
         self.heard = began;
@@ -148,7 +156,7 @@ impl<'a> Load<'a> {
         }
         // What is left of the window is done while we wait for it, so it belongs to both sums.
         let server = CpuTime::of(server)?.since(before);
-        let (sent_after, received_after) = sum(&self.flows);
+        let (sent_after, received_after) = self.totals();
         for flow in &mut self.flows {
             flow.expected = flow.next;
         }
@@ -178,43 +186,75 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
+    /// Does for `members` what keeps them alive; data that arrives meanwhile is counted.
+    pub fn upkeep(&mut self, members: Range<usize>, framing: Framing) -> Result<()> {
+        let Self { clients, sessions, flows, payload, .. } = self;
+        let mut towards_client = flows.iter_mut().find(|flow| flow.direction == Direction::ToClient);
+        let mut wrong = 0_u64;
+        exchange(
+            clients,
+            members,
+            UPKEEP_WINDOW,
+            |index, answer| session::upkeep(&mut sessions[index], framing, answer.as_ref()),
+            |client, message| {
+                let data = packet::unwrapped(message);
+                let stamp =
+                    towards_client.as_mut().and_then(|flow| flow.arrived(data, *payload, |whose| whose == client));
+                wrong += u64::from(stamp.is_none());
+            },
+        )?;
+        all_right(wrong)
+    }
+
     fn receive(&mut self) -> Result<()> {
-        let (clock, payload, sessions) = (self.clock, self.payload, self.sessions.len());
+        let (payload, latencies, clock) = (self.payload, &mut self.latencies, self.clock);
         let mut wrong = 0_u64;
         let mut any = false;
         for flow in &mut self.flows {
-            let latencies = &mut self.latencies;
             let mut now = None;
-            let mut count = |data: Option<&[u8]>, to_right_one: &dyn Fn(usize) -> bool| {
-                let stamp = data.filter(|data| data.len() == payload).and_then(Stamp::read);
-                let Some(stamp) = stamp.filter(|stamp| stamp.session < sessions && to_right_one(stamp.session)) else {
-                    wrong += 1;
-                    return;
-                };
-                flow.received += 1;
-                flow.expected = flow.expected.max(stamp.sequence + 1);
-                if let Some(latencies) = latencies {
+            let mut note = |stamp: Option<Stamp>| match (stamp, latencies.as_mut()) {
+                (None, _) => wrong += 1,
+                (Some(_), None) => {}
+                (Some(stamp), Some(latencies)) => {
                     let now = *now.get_or_insert_with(|| clock.now());
                     latencies.push(now.saturating_sub(stamp.at));
                 }
             };
             any |= 0 < match flow.direction {
                 Direction::ToClient => self.clients.receive(|client, message| {
-                    count(packet::unwrapped(message), &|session| session == client);
+                    note(flow.arrived(packet::unwrapped(message), payload, |whose| whose == client));
                 })?,
                 _ => self.peers.receive(|to, data| {
-                    count(Some(data), &|session| clients::peer_address(session).ip() == to);
+                    note(flow.arrived(Some(data), payload, |whose| clients::peer_address(whose).ip() == to));
                 })?,
             };
         }
-        if wrong > 0 {
-            bail!("{wrong} packets came to somebody they were not for, or changed");
-        }
+        all_right(wrong)?;
         if any {
             self.heard = self.clock.now();
         }
         Ok(())
     }
+}
+
+impl Flow {
+    /// Counts a packet, unless it has another length or came to somebody it is not for.
+    fn arrived(&mut self, data: Option<&[u8]>, payload: usize, is_right: impl Fn(usize) -> bool) -> Option<Stamp> {
+        let stamp = Stamp::read(data.filter(|data| data.len() == payload)?)?;
+        if !is_right(stamp.session) {
+            return None;
+        }
+        self.received += 1;
+        self.expected = self.expected.max(stamp.sequence + 1);
+        Some(stamp)
+    }
+}
+
+fn all_right(wrong: u64) -> Result<()> {
+    if wrong > 0 {
+        bail!("{wrong} packets came to somebody they were not for, or changed");
+    }
+    Ok(())
 }
 
 fn sorted(mut latencies: Vec<Duration>) -> Vec<Duration> {

@@ -3,6 +3,7 @@
 // Counts of packets and nanoseconds stay far below 2^52.
 #![allow(clippy::cast_precision_loss)]
 
+mod allocations;
 mod clients;
 mod exchange;
 mod load;
@@ -12,12 +13,13 @@ mod relaying;
 mod row;
 mod server;
 mod session;
+mod soak;
 mod statistics;
 mod streams;
 mod table;
 mod udp;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -36,7 +38,7 @@ struct Command {
     #[arg(long, global = true, default_value = "/tmp/rtc-fleet-bench")]
     directory: PathBuf,
     /// File to which the tables are written as markdown
-    #[arg(long, global = true, env = "BENCH_MARKDOWN")]
+    #[arg(long, global = true)]
     markdown: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
@@ -44,15 +46,26 @@ struct Command {
 
 #[derive(Args)]
 struct Servers {
-    /// The media-node to be measured
-    #[arg(long, global = true, default_value = "target/release/media-node")]
+    /// The media-node to be measured; `none`: none
+    #[arg(long, global = true, env = "BENCH_MEDIA_NODE", default_value = "target/release/media-node")]
     media_node: PathBuf,
-    /// A coturn to compare it with, run as usual; empty: none
+    /// A coturn to compare it with, run as usual; `none`: none
     #[arg(long, global = true, env = "COTURN_DEBIAN", default_value = "turnserver")]
     coturn: PathBuf,
     /// A second coturn, run with --multiplex-peer --udp-gso
-    #[arg(long, global = true, env = "COTURN")]
-    newest_coturn: Option<PathBuf>,
+    #[arg(long, global = true, env = "COTURN", default_value = "none")]
+    newest_coturn: PathBuf,
+}
+
+/// Where server and loader run.
+#[derive(Clone, Debug, Args)]
+struct Cores {
+    /// The core of the server
+    #[arg(long, default_value_t = 0)]
+    server_core: usize,
+    /// The core of the loader
+    #[arg(long, default_value_t = 1)]
+    loader_core: usize,
 }
 
 #[derive(Subcommand)]
@@ -64,6 +77,16 @@ enum What {
         /// Rows, by parts of their names, such as `udp/channel/to-peer/50`, separated by commas
         #[arg(long, env = "BENCH_ROWS", value_delimiter = ',')]
         rows: Vec<String>,
+    },
+    /// Allocations: memory for each, and how many a second
+    Allocations {
+        #[command(flatten)]
+        settings: allocations::Settings,
+    },
+    /// Many live allocations for a long time, on media-node alone
+    Soak {
+        #[command(flatten)]
+        settings: soak::Settings,
     },
     /// The names of all rows
     Rows,
@@ -80,37 +103,56 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> Result<()> {
-    match &command.what {
+    let Command { servers, directory, markdown, what } = command;
+    let told = match what {
         What::Rows => {
             Row::all().for_each(|row| println!("{row}"));
-            Ok(())
+            return Ok(());
         }
         What::Relaying { settings, rows } => {
             let rows: Vec<String> = rows.iter().filter(|row| !row.is_empty()).cloned().collect();
             let rows = Row::chosen(&rows).map_err(anyhow::Error::msg)?;
-            let programs = programs(&command.servers)?;
-            process::raise_open_files()?;
-            process::pin(settings.loader_core)?;
+            let programs = programs(servers)?;
+            settle(&settings.cores)?;
             let minutes = settings.duration(rows.len(), programs.len()).as_secs().div_ceil(60);
             println!("{} rows, about {minutes} minutes. {}\n", rows.len(), relaying::EXPLANATION);
-            let table = relaying::run(&programs, &rows, settings, &command.directory)?;
-            write(command.markdown.as_deref(), &table.markdown())
+            relaying::run(&programs, &rows, settings, directory)?.markdown()
         }
-    }
+        What::Allocations { settings } => {
+            let programs = programs(servers)?;
+            settle(&settings.cores)?;
+            println!("{}\n", allocations::EXPLANATION);
+            allocations::run(&programs, settings, directory)?.markdown()
+        }
+        What::Soak { settings } => {
+            let program = Program::media_node(&servers.media_node)?;
+            settle(&settings.cores)?;
+            let text = soak::run(&program, settings, directory)?;
+            println!("{text}");
+            text
+        }
+    };
+    let Some(file) = markdown else { return Ok(()) };
+    std::fs::write(file, told).with_context(|| file.display().to_string())
+}
+
+/// Before any server is started, which inherits the limit.
+fn settle(cores: &Cores) -> Result<()> {
+    process::raise_open_files()?;
+    process::pin(cores.loader_core)
 }
 
 fn programs(servers: &Servers) -> Result<Vec<Program>> {
-    let mut programs = vec![Program::media_node(&servers.media_node)?];
-    if !servers.coturn.as_os_str().is_empty() {
+    let given = |path: &PathBuf| path.as_os_str() != "none";
+    let mut programs = Vec::new();
+    if given(&servers.media_node) {
+        programs.push(Program::media_node(&servers.media_node)?);
+    }
+    if given(&servers.coturn) {
         programs.push(Program::coturn(&servers.coturn, Kind::Coturn)?);
     }
-    if let Some(path) = servers.newest_coturn.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        programs.push(Program::coturn(path, Kind::CoturnMultiplexed)?);
+    if given(&servers.newest_coturn) {
+        programs.push(Program::coturn(&servers.newest_coturn, Kind::CoturnMultiplexed)?);
     }
     Ok(programs)
-}
-
-fn write(file: Option<&Path>, text: &str) -> Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, text).with_context(|| file.display().to_string())
 }

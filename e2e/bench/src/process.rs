@@ -50,8 +50,25 @@ pub fn pin(core: usize) -> Result<()> {
 }
 
 /// Raises the limit of open files to what is allowed; what is started afterwards inherits it.
-pub fn raise_open_files() -> Result<u64> {
+pub fn raise_open_files() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+}
+/// Resident memory of a process, bytes. The kernel's own memory for its sockets is not part of it.
+pub fn resident(pid: Pid) -> Result<u64> {
+    field(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+/// What the kernel has taken for itself and cannot give back, bytes, of the whole machine: sockets are in it.
+pub fn kernel_memory() -> Result<u64> {
+    field("/proc/meminfo", "SUnreclaim:")
+}
+
+/// A size in a file of lines such as `Name:   12 kB`.
+fn field(path: &str, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| format!("{path} cannot be read: has the server ended?"))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{path}: no {name}"))?;
+    let kibibytes: u64 =
+        value.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} is {value:?}"))?;
+    Ok(kibibytes * 1024)
 }

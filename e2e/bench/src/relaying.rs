@@ -31,12 +31,8 @@ pub struct Settings {
     /// Packets under way in the first phase
     #[arg(long, env = "BENCH_WINDOW", default_value_t = 128)]
     pub window: u64,
-    /// The core of the server
-    #[arg(long, default_value_t = 0)]
-    pub server_core: usize,
-    /// The core of the loader
-    #[arg(long, default_value_t = 1)]
-    pub loader_core: usize,
+    #[command(flatten)]
+    pub cores: crate::Cores,
 }
 
 fn payload(text: &str) -> Result<usize, String> {
@@ -88,8 +84,8 @@ kpps: thousand packets a second that arrived, with as much load as the server ta
 the limit, the server had time left. µs: CPU time of the server for each packet that arrived. At the fixed rate: CPU time, \
 and latency from the loader's sending to its receiving. arrived: share of what was sent, in both phases. busy: share of \
 the time that the server ran or wanted to, in the first phase. disturbed: share of the time that something else had its \
-core. Numbers are medians over the rounds. Ratios are media-node over the server of that line, round by round: median \
-(least..most); below 1 is less CPU time or latency than it.";
+core; a server with several threads disturbs itself, too, and may be busy more than all of the time. Numbers are medians over the rounds. Ratios are the first server over that of the line, round by round: median \
+(least..most).";
 
 impl Settings {
     /// What it takes in all; a server is started for each sample, which takes about half a second.
@@ -134,11 +130,11 @@ pub fn run(programs: &[Program], rows: &[Row], settings: &Settings, directory: &
 }
 
 fn measure(program: &Program, row: Row, settings: &Settings, directory: &Path) -> Result<Sample> {
-    let mut server = Server::start(program, row.transport, settings.server_core, directory)?;
-    let mut clients = Clients::open(row.transport)?;
+    let mut server = Server::start(program, row.transport, settings.cores.server_core, directory)?;
+    let mut clients = Clients::open(&server)?;
     let mut peers = clients::open_peers()?;
     let outcome = (|| {
-        let sessions = session::open(&mut clients, &Account::new()?, row.allocations, row.framing)?;
+        let sessions = session::open(&mut clients, &Account::new()?, 0..row.allocations, row.framing)?;
         let mut load = Load::new(&mut clients, &mut peers, sessions, row, settings.payload);
         let time = Duration::from_secs_f64(settings.seconds);
         // The first packets pay for memory, caches and routes.
@@ -157,11 +153,6 @@ fn measure(program: &Program, row: Row, settings: &Settings, directory: &Path) -
 
 fn line(row: Row, program: &Program, samples: &[Sample], ours: &[Sample]) -> Vec<String> {
     let middle = |value: fn(&Sample) -> f64| median(samples.iter().map(value)).unwrap_or_default();
-    let ratio = |value: fn(&Sample) -> f64| {
-        let pairs = ours.iter().map(value).zip(samples.iter().map(value));
-        if std::ptr::eq(ours, samples) { None } else { Ratio::of(pairs) }
-            .map_or(String::new(), |ratio| ratio.to_string())
-    };
     let limit = if middle(|sample| sample.saturated.busy()) < 95.0 { " loader" } else { "" };
     vec![
         row.to_string(),
@@ -174,8 +165,8 @@ fn line(row: Row, program: &Program, samples: &[Sample], ours: &[Sample]) -> Vec
         format!("{:.2} %", middle(|sample| sample.saturated.delivered().min(sample.paced.delivered()))),
         format!("{:.0} %", middle(|sample| sample.saturated.busy())),
         format!("{:.0} %", middle(|sample| sample.saturated.disturbed())),
-        ratio(|sample| sample.saturated.cost()),
-        ratio(|sample| sample.paced.cost()),
-        ratio(|sample| sample.p(99)),
+        Ratio::cell(ours, samples, |sample| sample.saturated.cost()),
+        Ratio::cell(ours, samples, |sample| sample.paced.cost()),
+        Ratio::cell(ours, samples, |sample| sample.p(99)),
     ]
 }

@@ -82,6 +82,11 @@ pub fn listener(transport: Transport) -> SocketAddr {
 pub struct Server {
     child: Child,
     pub pid: Pid,
+    /// The transport that it was started for, and where it listens for that.
+    pub transport: Transport,
+    pub listener: SocketAddr,
+    /// Its own, to be trusted.
+    pub certificate: Option<PathBuf>,
     log: PathBuf,
 }
 
@@ -93,9 +98,7 @@ impl Server {
             fs::remove_dir_all(&home).with_context(|| home.display().to_string())?;
         }
         fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
-        if transport == Transport::Tls {
-            write_certificate(&home)?;
-        }
+        let certificate = if transport == Transport::Tls { Some(write_certificate(&home)?) } else { None };
         let arguments = match program.kind {
             Kind::MediaNode => media_node(transport, &home)?,
             Kind::Coturn | Kind::CoturnMultiplexed => coturn(program, transport, &home),
@@ -114,18 +117,18 @@ impl Server {
             .spawn()
             .context("setpriv and taskset (Debian: util-linux) cannot be started")?;
         let pid = Pid::from_raw(i32::try_from(child.id())?);
-        let mut server = Self { child, pid, log };
-        server.wait_until_open(transport)?;
+        let mut server = Self { child, pid, transport, listener: listener(transport), certificate, log };
+        server.wait_until_open()?;
         Ok(server)
     }
 
     /// A listener in `/proc/net`, which is that of our network namespace.
-    fn wait_until_open(&mut self, transport: Transport) -> Result<()> {
-        let (table, state) = match transport {
+    fn wait_until_open(&mut self) -> Result<()> {
+        let (table, state) = match self.transport {
             Transport::Udp => ("/proc/net/udp", "07"),
             Transport::Tcp | Transport::Tls => ("/proc/net/tcp", "0A"),
         };
-        let address = format!("{:08X}:{:04X}", u32::from(ADDRESS).swap_bytes(), listener(transport).port());
+        let address = format!("{:08X}:{:04X}", u32::from(ADDRESS).swap_bytes(), self.listener.port());
         let is_open = |line: &str| {
             let mut words = line.split_ascii_whitespace();
             words.nth(1) == Some(&address) && words.nth(1) == Some(state)
@@ -140,7 +143,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!("no {transport:?} listener on {} after {PATIENCE:?}; last words:\n{}", ADDRESS, self.last_words())
+        bail!("no listener on {} after {PATIENCE:?}; last words:\n{}", self.listener, self.last_words())
     }
 
     /// For a report about a server that has gone.
@@ -170,11 +173,12 @@ impl Drop for Server {
     }
 }
 
-fn write_certificate(home: &Path) -> Result<()> {
+fn write_certificate(home: &Path) -> Result<PathBuf> {
     let made = rcgen::generate_simple_self_signed([REALM.to_owned()])?;
-    fs::write(home.join("tls.crt"), made.cert.pem())?;
     fs::write(home.join("tls.key"), made.signing_key.serialize_pem())?;
-    Ok(())
+    let certificate = home.join("tls.crt");
+    fs::write(&certificate, made.cert.pem())?;
+    Ok(certificate)
 }
 
 fn media_node(transport: Transport, home: &Path) -> Result<Vec<String>> {

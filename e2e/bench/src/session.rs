@@ -1,11 +1,12 @@
 //! A client with an allocation, and a peer that it may talk to.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use media_node::turn::proto::Secret;
-use media_node::turn::proto::attribute::CHANNEL_NUMBER;
+use media_node::turn::proto::attribute::{CHANNEL_NUMBER, LIFETIME};
 use media_node::turn::proto::message::method;
 use media_node::turn::proto::test_support::{Answer, Client};
 
@@ -18,6 +19,8 @@ use crate::server;
 pub const CHANNEL: u16 = 0x4000;
 /// Clients that ask at the same time while sessions are opened.
 const WINDOW: usize = 64;
+/// What is asked for in a Refresh, seconds.
+const LIFETIME_S: u32 = 600;
 
 /// TURN REST credentials (draft-uberti-behave-turn-rest), good for a day less than media-node's longest.
 #[derive(Clone, Debug)]
@@ -46,16 +49,18 @@ pub struct Session {
     pub relayed: SocketAddr,
 }
 
-/// Opens `count` allocations, each with a permission, or a channel, for its peer.
-pub fn open(clients: &mut Clients, account: &Account, count: usize, framing: Framing) -> Result<Vec<Session>> {
-    let mut sessions: Vec<Session> = (0..count)
+/// Opens an allocation for each of `members`, with a permission, or a channel, for its peer.
+pub fn open(clients: &mut Clients, account: &Account, members: Range<usize>, framing: Framing) -> Result<Vec<Session>> {
+    let first = members.start;
+    let mut sessions: Vec<Session> = members
+        .clone()
         .map(|index| {
             let peer = clients::peer_address(index);
             Session { client: account.client(index), peer, relayed: peer }
         })
         .collect();
     let next = |index: usize, answer: Option<Answer>| {
-        let session = &mut sessions[index];
+        let session = &mut sessions[index - first];
         let Some(answer) = answer else { return Ok(Some(session.client.allocate().bare())) };
         Ok(match (answer_method(&answer), answer.code()) {
             (method::ALLOCATE, 401) => {
@@ -71,12 +76,30 @@ pub fn open(clients: &mut Clients, account: &Account, count: usize, framing: Fra
             (asked, code) => bail!("client {index}: {code} to method {asked:#x}"),
         })
     };
-    exchange(clients, 0..count, WINDOW, next, |_, _| {})?;
+    exchange(clients, members, WINDOW, next, |_, _| {})?;
     Ok(sessions)
 }
 
-/// The request that lets client and peer talk, also used to keep that up.
-pub fn admit(session: &mut Session, framing: Framing) -> Vec<u8> {
+/// The requests that keep a session alive, one after the other: a Refresh, then what it was opened with.
+pub fn upkeep(session: &mut Session, framing: Framing, answer: Option<&Answer>) -> Result<Option<Vec<u8>>> {
+    let Some(answer) = answer else { return Ok(Some(refresh(&mut session.client, LIFETIME_S))) };
+    Ok(match (answer_method(answer), answer.code()) {
+        (method::REFRESH, 438) => {
+            session.client.learn(answer);
+            Some(refresh(&mut session.client, LIFETIME_S))
+        }
+        (method::CHANNEL_BIND | method::CREATE_PERMISSION, 438) => {
+            session.client.learn(answer);
+            Some(admit(session, framing))
+        }
+        (method::REFRESH, 0) => Some(admit(session, framing)),
+        (method::CHANNEL_BIND | method::CREATE_PERMISSION, 0) => None,
+        (asked, code) => bail!("{}: {code} to method {asked:#x}, to keep it alive", session.relayed),
+    })
+}
+
+/// The request that lets client and peer talk.
+fn admit(session: &mut Session, framing: Framing) -> Vec<u8> {
     let draft = match framing {
         Framing::Indication => session.client.request(method::CREATE_PERMISSION),
         Framing::Channel => {
@@ -84,6 +107,12 @@ pub fn admit(session: &mut Session, framing: Framing) -> Vec<u8> {
         }
     };
     session.client.sign(draft.peer(session.peer))
+}
+
+/// A Refresh; a lifetime of 0 deletes the allocation.
+pub fn refresh(client: &mut Client, lifetime: u32) -> Vec<u8> {
+    let draft = client.request(method::REFRESH).number(LIFETIME, lifetime);
+    client.sign(draft)
 }
 
 /// The method that an answer is to: the twelve bits of its type that are not the class.

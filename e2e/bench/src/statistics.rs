@@ -34,6 +34,15 @@ impl Ratio {
             most: ratios.iter().copied().fold(0.0, f64::max),
         })
     }
+
+    /// A cell of a table: how `ours` compare with `theirs`, round by round; nothing for ourselves.
+    pub fn cell<S>(ours: &[S], theirs: &[S], value: fn(&S) -> f64) -> String {
+        if std::ptr::eq(ours, theirs) {
+            return String::new();
+        }
+        let pairs = ours.iter().map(value).zip(theirs.iter().map(value));
+        Self::of(pairs).map_or_else(String::new, |ratio| ratio.to_string())
+    }
 }
 
 impl std::fmt::Display for Ratio {
