@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 SETUP := e2e/setup
 TAGS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rtc-fleet/tags
 
-.PHONY: help up down status kubeconfig test check unit fuzz e2e bench-turn bench-turn-soak generate fmt lint cluster install
+.PHONY: help up down status kubeconfig test check unit fuzz e2e bench-turn bench-turn-soak bench-mutations generate fmt lint cluster install
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ bench-turn: ## media-node and coturn side by side, on one core; COTURN=path adds
 
 bench-turn-soak: ## 10 000 live allocations on one media-node for BENCH_SOAK_SECONDS (600)
 	@$(SETUP)/bench-turn-soak.sh
+
+bench-mutations: ## 10 million mutated packets through the sockets of a media-node
+	@$(SETUP)/bench-mutations.sh
 
 e2e: install ## scenarios on the cluster; TEST=name runs those whose name holds it
 	@$(SETUP)/e2e.sh $(TEST)

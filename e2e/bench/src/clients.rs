@@ -61,8 +61,9 @@ impl Clients {
     /// Takes what has arrived, at most one batch: `each(client, message)`. Zero: nothing waits.
     pub fn receive(&mut self, mut each: impl FnMut(usize, &[u8])) -> io::Result<usize> {
         match self {
-            Self::Udp(socket) => socket.receive(|to, message| {
-                if let Some(index) = client_index(to) {
+            // What comes from elsewhere was relayed to a client's address, as if that were a peer.
+            Self::Udp(socket) => socket.receive(|from, to, message| {
+                if let Some(index) = client_index(to).filter(|_| from == server::listener(Transport::Udp)) {
                     each(index, message);
                 }
             }),

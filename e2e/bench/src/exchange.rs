@@ -86,6 +86,6 @@ fn repeat(clients: &mut Clients, waiting: &mut HashMap<usize, Waiting>) -> Resul
 }
 
 /// A STUN success or error (RFC 8489 section 5, figure 3), whole.
-fn is_answer(message: &[u8]) -> bool {
+pub fn is_answer(message: &[u8]) -> bool {
     message.len() >= 20 && message[0] < 0x40 && message[0] & 1 == 1
 }

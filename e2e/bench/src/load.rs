@@ -29,6 +29,7 @@ pub struct Phase {
     pub lasted: Duration,
     /// The server's time on its core, and what it waited for it.
     pub server: CpuTime,
+    pub loader: CpuTime,
     /// Of each packet, from the call that sent it to the call that received it; sorted. Only of a paced phase.
     pub latencies: Vec<Duration>,
 }
@@ -57,6 +58,8 @@ pub struct Load<'a> {
     latencies: Option<Vec<Duration>>,
     /// Of the last packet, in either direction.
     heard: Duration,
+    /// Slept between two looks, where latency is not asked for and the core is wanted by others; else the loader spins.
+    pub nap: Option<Duration>,
 }
 
 impl<'a> Load<'a> {
@@ -83,7 +86,7 @@ impl<'a> Load<'a> {
         };
         let flows = directions.iter().map(flow).collect();
         let clock = Clock::start();
-        Self { clients, peers, sessions, flows, clock, payload, latencies: None, heard: Duration::ZERO }
+        Self { clients, peers, sessions, flows, clock, payload, latencies: None, heard: Duration::ZERO, nap: None }
     }
 
     /// As much as the server takes with `window` packets under way: the window is opened by what arrives, so that a
@@ -117,12 +120,13 @@ impl<'a> Load<'a> {
         let mut flow = 0;
         self.latencies = Some(Vec::new());
         let phase = self.phase(server, time, |load, now| {
-            if now < due {
-                return Ok(());
+            due = due.max(now.saturating_sub(10 * gap));
+            while due <= now {
+                due += gap;
+                flow = (flow + 1) % load.flows.len();
+                load.send(flow)?;
             }
-            due = due.max(now.saturating_sub(10 * gap)) + gap;
-            flow = (flow + 1) % load.flows.len();
-            load.send(flow)
+            Ok(())
         });
         let latencies = self.latencies.take().unwrap_or_default();
         phase.map(|phase| Phase { latencies: sorted(latencies), ..phase })
@@ -141,13 +145,16 @@ impl<'a> Load<'a> {
         mut step: impl FnMut(&mut Self, Duration) -> Result<()>,
     ) -> Result<Phase> {
         let (sent, received) = self.totals();
-        let before = CpuTime::of(server)?;
+        let (server_before, loader_before) = (CpuTime::of(server)?, CpuTime::of(Pid::this())?);
         let began = self.clock.now();
         self.heard = began;
         let mut now = began;
         while now < began + time {
             step(self, now)?;
             self.receive()?;
+            if let Some(nap) = self.nap {
+                std::thread::sleep(nap);
+            }
             now = self.clock.now();
         }
         let lasted = now.saturating_sub(began);
@@ -155,7 +162,8 @@ impl<'a> Load<'a> {
             self.receive()?;
         }
         // What is left of the window is done while we wait for it, so it belongs to both sums.
-        let server = CpuTime::of(server)?.since(before);
+        let server = CpuTime::of(server)?.since(server_before);
+        let loader = CpuTime::of(Pid::this())?.since(loader_before);
         let (sent_after, received_after) = self.totals();
         for flow in &mut self.flows {
             flow.expected = flow.next;
@@ -164,7 +172,7 @@ impl<'a> Load<'a> {
         if received == 0 {
             bail!("none of {sent} packets arrived");
         }
-        Ok(Phase { sent, received, lasted, server, latencies: Vec::new() })
+        Ok(Phase { sent, received, lasted, server, loader, latencies: Vec::new() })
     }
 
     /// One burst for the next session, unless the kernel does not take it now.
@@ -224,7 +232,7 @@ impl<'a> Load<'a> {
                 Direction::ToClient => self.clients.receive(|client, message| {
                     note(flow.arrived(packet::unwrapped(message), payload, |whose| whose == client));
                 })?,
-                _ => self.peers.receive(|to, data| {
+                _ => self.peers.receive(|_, to, data| {
                     note(flow.arrived(Some(data), payload, |whose| clients::peer_address(whose).ip() == to));
                 })?,
             };

@@ -7,6 +7,7 @@ mod allocations;
 mod clients;
 mod exchange;
 mod load;
+mod mutations;
 mod packet;
 mod process;
 mod relaying;
@@ -88,6 +89,11 @@ enum What {
         #[command(flatten)]
         settings: soak::Settings,
     },
+    /// Mutated packets at media-node: it must not crash, hang, grow or amplify
+    Mutations {
+        #[command(flatten)]
+        settings: mutations::Settings,
+    },
     /// The names of all rows
     Rows,
 }
@@ -123,6 +129,13 @@ fn run(command: &Command) -> Result<()> {
             settle(&settings.cores)?;
             println!("{}\n", allocations::EXPLANATION);
             allocations::run(&programs, settings, directory)?.markdown()
+        }
+        What::Mutations { settings } => {
+            let program = Program::media_node(&servers.media_node)?;
+            settle(&settings.cores)?;
+            let text = mutations::run(&program, settings, directory)?;
+            println!("{text}");
+            text
         }
         What::Soak { settings } => {
             let program = Program::media_node(&servers.media_node)?;

@@ -73,9 +73,9 @@ impl Phase {
         100.0 * (self.server.ran + self.server.waited).as_secs_f64() / self.lasted.as_secs_f64()
     }
 
-    /// How much of the time another process had the server's core while the server wanted it.
+    /// How much of the time others had a core while server or loader wanted it.
     fn disturbed(&self) -> f64 {
-        100.0 * self.server.waited.as_secs_f64() / self.lasted.as_secs_f64()
+        100.0 * self.server.waited.max(self.loader.waited).as_secs_f64() / self.lasted.as_secs_f64()
     }
 }
 
@@ -83,15 +83,16 @@ pub const EXPLANATION: &str = "\
 kpps: thousand packets a second that arrived, with as much load as the server takes; `loader` behind it: the loader was \
 the limit, the server had time left. µs: CPU time of the server for each packet that arrived. At the fixed rate: CPU time, \
 and latency from the loader's sending to its receiving. arrived: share of what was sent, in both phases. busy: share of \
-the time that the server ran or wanted to, in the first phase. disturbed: share of the time that something else had its \
-core; a server with several threads disturbs itself, too, and may be busy more than all of the time. Numbers are medians over the rounds. Ratios are the first server over that of the line, round by round: median \
+the time that the server ran or wanted to, in the first phase. disturbed: share of the time that something else had the \
+core of server or loader, in the worse phase: where it is more than a few percent, kpps and p99 say little. A server with \
+several threads disturbs itself, too, and may be busy more than all of the time. Numbers are medians over the rounds. Ratios are the first server over that of the line, round by round: median \
 (least..most).";
 
 impl Settings {
-    /// What it takes in all; a server is started for each sample, which takes about half a second.
+    /// What it takes in all; a server is started and ended for each sample, and the loader waits for stragglers.
     pub fn duration(&self, rows: usize, programs: usize) -> Duration {
         let samples = f64::from(self.rounds) * (rows * programs) as f64;
-        Duration::from_secs_f64(samples * (2.1 * self.seconds + 0.8))
+        Duration::from_secs_f64(samples * (2.1 * self.seconds + 1.5))
     }
 }
 
@@ -164,7 +165,7 @@ fn line(row: Row, program: &Program, samples: &[Sample], ours: &[Sample]) -> Vec
         format!("{:.0}", middle(|sample| sample.p(99))),
         format!("{:.2} %", middle(|sample| sample.saturated.delivered().min(sample.paced.delivered()))),
         format!("{:.0} %", middle(|sample| sample.saturated.busy())),
-        format!("{:.0} %", middle(|sample| sample.saturated.disturbed())),
+        format!("{:.0} %", middle(|sample| sample.saturated.disturbed().max(sample.paced.disturbed()))),
         Ratio::cell(ours, samples, |sample| sample.saturated.cost()),
         Ratio::cell(ours, samples, |sample| sample.paced.cost()),
         Ratio::cell(ours, samples, |sample| sample.p(99)),

@@ -1,5 +1,6 @@
 //! A client with an allocation, and a peer that it may talk to.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +13,7 @@ use media_node::turn::proto::test_support::{Answer, Client};
 
 use crate::clients::{self, Clients};
 use crate::exchange::exchange;
-use crate::row::Framing;
+use crate::row::{Framing, Transport};
 use crate::server;
 
 /// Every client has a channel of this number: numbers belong to one allocation.
@@ -27,6 +28,8 @@ const LIFETIME_S: u32 = 600;
 pub struct Account {
     username: String,
     password: String,
+    /// Clients made so far.
+    made: Cell<u64>,
 }
 
 impl Account {
@@ -34,12 +37,22 @@ impl Account {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let username = format!("{}:bench", (now + Duration::from_hours(12)).as_secs());
         let password = Secret::new(server::SECRET.as_bytes())?.password(&username);
-        Ok(Self { username, password })
+        Ok(Self { username, password, made: Cell::new(0) })
     }
 
+    /// A client without credentials.
+    pub fn nobody(index: usize) -> Client {
+        Self { username: String::new(), password: String::new(), made: Cell::new(0) }.client(index)
+    }
+
+    /// Transaction ids are not used again by a later client of the same address: its requests would be taken for those
+    /// of the earlier one, sent again.
     pub fn client(&self, index: usize) -> Client {
         let local = SocketAddr::from((clients::client_address(index), 0));
-        Client::new(local, server::listener(crate::row::Transport::Udp), &self.username, &self.password)
+        let mut client = Client::new(local, server::listener(Transport::Udp), &self.username, &self.password);
+        client.transactions = self.made.get() << 24;
+        self.made.set(self.made.get() + 1);
+        client
     }
 }
 

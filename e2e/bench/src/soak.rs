@@ -33,6 +33,8 @@ pub struct Settings {
 /// Every allocation is refreshed, and its channel bound again, once in this time: half of the 5 minutes that a
 /// permission lives for, which a ChannelBind renews, too.
 const UPKEEP: Duration = Duration::from_secs(150);
+/// A few packets are due after it.
+const NAP: Duration = Duration::from_micros(300);
 /// How much more memory a server may have in the end than after its first tenth, percent.
 const GROWTH: f64 = 5.0;
 
@@ -54,6 +56,7 @@ pub fn run(program: &Program, settings: &Settings, directory: &Path) -> Result<S
     println!("{}: {count} allocations are open; for {} s from now", program.name, settings.seconds);
     let mut load = Load::new(&mut clients, &mut peers, sessions, row, settings.payload);
 
+    load.nap = Some(NAP);
     let began = Instant::now();
     let whole = Duration::from_secs(settings.seconds);
     let mut refreshed = 0;

@@ -58,8 +58,8 @@ impl Socket {
         }
     }
 
-    /// Takes one batch: `each(to, datagram)`. Zero: nothing waits.
-    pub fn receive(&mut self, mut each: impl FnMut(Ipv4Addr, &[u8])) -> io::Result<usize> {
+    /// Takes one batch: `each(from, to, datagram)`. Zero: nothing waits.
+    pub fn receive(&mut self, mut each: impl FnMut(SocketAddr, Ipv4Addr, &[u8])) -> io::Result<usize> {
         let mut chunks = self.buffers.chunks_exact_mut(STRIDE);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
@@ -73,7 +73,7 @@ impl Socket {
             let Some(IpAddr::V4(to)) = meta.dst_ip else { continue };
             for datagram in slice[..meta.len].chunks(meta.stride.max(1)) {
                 datagrams += 1;
-                each(to, datagram);
+                each(meta.addr, to, datagram);
             }
         }
         Ok(datagrams)
