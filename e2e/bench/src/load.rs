@@ -18,6 +18,9 @@ use crate::udp::Socket;
 const SILENCE: Duration = Duration::from_millis(20);
 /// After a phase, the loader waits for stragglers until nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(100);
+/// Packets sent before the loader looks at what has arrived: often enough to keep its own queues short, and seldom enough
+/// that looking costs it little.
+const TRAIN: u64 = 32;
 /// Sessions that are kept alive at a time.
 const UPKEEP_WINDOW: usize = 16;
 
@@ -100,7 +103,8 @@ impl<'a> Load<'a> {
                 if silent {
                     flow.expected = flow.next;
                 }
-                if flow.next - flow.expected + flow.count <= window {
+                let room = window.saturating_sub(flow.next - flow.expected);
+                for _ in 0..room.min(TRAIN) / flow.count {
                     load.send(index)?;
                 }
             }

@@ -28,8 +28,8 @@ pub struct Settings {
     /// Payload of a packet, bytes: a multiple of 4
     #[arg(long, env = "BENCH_PAYLOAD", default_value_t = 1200, value_parser = payload)]
     pub payload: usize,
-    /// Packets under way in the first phase
-    #[arg(long, env = "BENCH_WINDOW", default_value_t = 128)]
+    /// Packets under way in the first phase, 32 or more
+    #[arg(long, env = "BENCH_WINDOW", default_value_t = 128, value_parser = clap::value_parser!(u64).range(32..=65536))]
     pub window: u64,
     #[command(flatten)]
     pub cores: crate::Cores,
