@@ -92,7 +92,7 @@ impl Settings {
     /// What it takes in all; a server is started and ended for each sample, and the loader waits for stragglers.
     pub fn duration(&self, rows: usize, programs: usize) -> Duration {
         let samples = f64::from(self.rounds) * (rows * programs) as f64;
-        Duration::from_secs_f64(samples * (2.1 * self.seconds + 1.5))
+        Duration::from_secs_f64(samples * (2.1 * self.seconds + 0.7))
     }
 }
 
