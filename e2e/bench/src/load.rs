@@ -12,6 +12,7 @@ use crate::packet::{self, Burst, Clock, Stamp};
 use crate::process::CpuTime;
 use crate::row::{Direction, Framing, Row};
 use crate::session::{self, Session};
+use crate::statistics::Latencies;
 use crate::udp::Socket;
 
 /// Without any packet for so long, what is under way is given up as lost.
@@ -33,8 +34,8 @@ pub struct Phase {
     /// The server's time on its core, and what it waited for it.
     pub server: CpuTime,
     pub loader: CpuTime,
-    /// Of each packet, from the call that sent it to the call that received it; sorted. Only of a paced phase.
-    pub latencies: Vec<Duration>,
+    /// Of a paced phase.
+    pub latencies: Latencies,
 }
 
 /// One direction of traffic.
@@ -58,7 +59,7 @@ pub struct Load<'a> {
     clock: Clock,
     /// Payload bytes.
     payload: usize,
-    latencies: Option<Vec<Duration>>,
+    latencies: Option<Latencies>,
     /// Of the last packet, in either direction.
     heard: Duration,
     /// Slept between two looks, where latency is not asked for and the core is wanted by others; else the loader spins.
@@ -122,7 +123,7 @@ impl<'a> Load<'a> {
         let gap = Duration::from_secs_f64(1.0 / bursts);
         let mut due = self.clock.now();
         let mut flow = 0;
-        self.latencies = Some(Vec::new());
+        self.latencies = Some(Latencies::default());
         let phase = self.phase(server, time, |load, now| {
             due = due.max(now.saturating_sub(10 * gap));
             while due <= now {
@@ -133,7 +134,7 @@ impl<'a> Load<'a> {
             Ok(())
         });
         let latencies = self.latencies.take().unwrap_or_default();
-        phase.map(|phase| Phase { latencies: sorted(latencies), ..phase })
+        phase.map(|phase| Phase { latencies, ..phase })
     }
 
     /// Packets sent and received since the beginning, in both directions together.
@@ -176,7 +177,7 @@ impl<'a> Load<'a> {
         if received == 0 {
             bail!("none of {sent} packets arrived");
         }
-        Ok(Phase { sent, received, lasted, server, loader, latencies: Vec::new() })
+        Ok(Phase { sent, received, lasted, server, loader, latencies: Latencies::default() })
     }
 
     /// One burst for the next session, unless the kernel does not take it now.
@@ -229,7 +230,7 @@ impl<'a> Load<'a> {
                 (Some(_), None) => {}
                 (Some(stamp), Some(latencies)) => {
                     let now = *now.get_or_insert_with(|| clock.now());
-                    latencies.push(now.saturating_sub(stamp.at));
+                    latencies.add(stamp.at, now.saturating_sub(stamp.at));
                 }
             };
             any |= 0 < match flow.direction {
@@ -267,9 +268,4 @@ fn all_right(wrong: u64) -> Result<()> {
         bail!("{wrong} packets came to somebody they were not for, or changed");
     }
     Ok(())
-}
-
-fn sorted(mut latencies: Vec<Duration>) -> Vec<Duration> {
-    latencies.sort_unstable();
-    latencies
 }

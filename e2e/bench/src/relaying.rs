@@ -10,7 +10,7 @@ use crate::load::{Load, Phase};
 use crate::row::Row;
 use crate::server::{Program, Server};
 use crate::session::{self, Account};
-use crate::statistics::{Ratio, median, percentile};
+use crate::statistics::{Ratio, median};
 use crate::table::Table;
 
 /// How it is measured; the same for every server.
@@ -53,8 +53,9 @@ impl Sample {
         self.saturated.received as f64 / self.saturated.lasted.as_secs_f64() / 1000.0
     }
 
+    /// Microseconds.
     fn p(&self, percent: usize) -> f64 {
-        percentile(&self.paced.latencies, percent).as_secs_f64() * 1e6
+        self.paced.latencies.percentile(percent).unwrap_or_default().as_secs_f64() * 1e6
     }
 }
 
@@ -82,7 +83,7 @@ impl Phase {
 pub const EXPLANATION: &str = "\
 kpps: thousand packets a second that arrived, with as much load as the server takes; `loader` behind it: the loader was \
 the limit, the server had time left. µs: CPU time of the server for each packet that arrived. At the fixed rate: CPU time, \
-and latency from the loader's sending to its receiving. arrived: share of what was sent, in both phases. busy: share of \
+and latency from the loader's sending to its receiving, ranked within tenths of a second and then the median of those. arrived: share of what was sent, in both phases. busy: share of \
 the time that the server ran or wanted to, in the first phase. disturbed: share of the time that something else had the \
 core of server or loader, in the worse phase: where it is more than a few percent, kpps and p99 say little. A server with \
 several threads disturbs itself, too, and may be busy more than all of the time. Numbers are medians over the rounds. Ratios are the first server over that of the line, round by round: median \

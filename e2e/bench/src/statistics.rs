@@ -1,5 +1,6 @@
 //! Medians, and ratios of what was measured side by side.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The middle one, or the mean of the two in the middle. Nothing of nothing.
@@ -10,8 +11,32 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     if odd { values.get(half).copied() } else { Some(f64::midpoint(*values.get(half.checked_sub(1)?)?, values[half])) }
 }
 
+/// Times from sending to receiving, by when they were sent.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies(BTreeMap<u128, Vec<Duration>>);
+
+impl Latencies {
+    /// Packets whose latencies are ranked together.
+    const SLICE: Duration = Duration::from_millis(100);
+
+    pub fn add(&mut self, sent: Duration, latency: Duration) {
+        self.0.entry(sent.as_nanos() / Self::SLICE.as_nanos()).or_default().push(latency);
+    }
+
+    /// What `percent` of the packets of a tenth of a second do not exceed: the median of all tenths. A single stall of the
+    /// whole machine would else be the 99th percentile of a second.
+    pub fn percentile(&self, percent: usize) -> Option<Duration> {
+        let of_slice = |slice: &Vec<Duration>| {
+            let mut sorted = slice.clone();
+            sorted.sort_unstable();
+            percentile(&sorted, percent).as_secs_f64()
+        };
+        median(self.0.values().map(of_slice)).map(Duration::from_secs_f64)
+    }
+}
+
 /// The value that `percent` of them do not exceed. They are sorted.
-pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
@@ -69,6 +94,18 @@ mod tests {
         assert_eq!(percentile(&values, 99), Duration::from_micros(198));
         assert_eq!(percentile(&values[..1], 99), Duration::from_micros(1));
         assert_eq!(percentile(&[], 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn one_stall_does_not_make_a_percentile() {
+        let mut latencies = Latencies::default();
+        for n in 0..1000_u32 {
+            let stalled = (100..130).contains(&n);
+            let latency = if stalled { Duration::from_millis(30) } else { Duration::from_micros(u64::from(n % 100)) };
+            latencies.add(Duration::from_millis(n.into()), latency);
+        }
+        assert_eq!(latencies.percentile(99), Some(Duration::from_micros(98)));
+        assert_eq!(Latencies::default().percentile(99), None);
     }
 
     #[test]
