@@ -24,7 +24,7 @@ bench() {
     unshare $as_root --net sh -c 'ip link set lo up && exec "$@"' sh \
         target/release/bench --directory "$bench_directory" --markdown "$bench_results/$1.md" "$@" &
     loader=$!
-    trap 'kill "$loader"; wait "$loader"; exit 130' INT TERM
+    trap 'kill "$loader"; wait "$loader" || :; exit 130' INT TERM
     wait "$loader" || fail "the benchmark failed" "its message is above"
     trap - INT TERM
     rm -rf "$bench_directory"
