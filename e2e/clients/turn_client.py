@@ -1,29 +1,21 @@
 """TURN as a browser's ICE library speaks it (aioice): exchanges data through a relay, and is refused where it must be.
 
-Reads one JSON object on standard input: server, port, secret, peer (an address of this machine), denied (addresses).
-Writes one JSON object: what each check came to. The credentials are made here, by the TURN REST rules and the standard
-library, and not by the code under test.
+Reads one JSON object on standard input: server, port, transport (udp, tcp or tls), authority (a PEM file that is trusted, or
+null), secret, peer (an address of this machine), denied (addresses). Writes one JSON object: what each check came to.
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
+import ssl
 import sys
-import time
 
 from aioice import stun, turn
+
+from rest import credentials
 
 PACKETS = 20
 PATIENCE = 5.0
 OPEN = b"open"
-
-
-def credentials(secret: str, expires_in: int) -> tuple[str, str]:
-    username = f"{int(time.time()) + expires_in}:aioice"
-    digest = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()
-    return username, base64.b64encode(digest).decode()
 
 
 class Inbox(asyncio.DatagramProtocol):
@@ -42,21 +34,33 @@ class Inbox(asyncio.DatagramProtocol):
         return await asyncio.wait_for(self.arrived.get(), PATIENCE)
 
 
+def encryption(task: dict) -> ssl.SSLContext | None:
+    """Of TLS. The certificate must be the authority's, and for the address that is connected to."""
+    return ssl.create_default_context(cafile=task["authority"]) if task["transport"] == "tls" else None
+
+
 async def allocation(task: dict, expires_in: int = 600):
-    username, password = credentials(task["secret"], expires_in)
-    return await turn.create_turn_endpoint(Inbox, (task["server"], task["port"]), username, password)
-
-
-async def connected(task: dict) -> turn.TurnClientUdpProtocol:
-    """An allocation whose single steps can be waited for."""
-    username, password = credentials(task["secret"], 600)
-    server = (task["server"], task["port"])
-    _, client = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: turn.TurnClientUdpProtocol(
-            server, username=username, password=password, lifetime=600, channel_refresh_time=500
-        ),
-        remote_addr=server,
+    username, password = credentials(task["secret"], "aioice", expires_in)
+    server, transport = (task["server"], task["port"]), "udp" if task["transport"] == "udp" else "tcp"
+    return await turn.create_turn_endpoint(
+        Inbox, server, username, password, ssl=encryption(task), transport=transport
     )
+
+
+async def connected(task: dict) -> turn.TurnClientProtocol:
+    """An allocation whose single steps can be waited for."""
+    username, password = credentials(task["secret"], "aioice")
+    server = (task["server"], task["port"])
+    settings = {"username": username, "password": password, "lifetime": 600, "channel_refresh_time": 500}
+    loop = asyncio.get_running_loop()
+    if task["transport"] == "udp":
+        _, client = await loop.create_datagram_endpoint(
+            lambda: turn.TurnClientUdpProtocol(server, **settings), remote_addr=server
+        )
+    else:
+        _, client = await loop.create_connection(
+            lambda: turn.TurnClientTcpProtocol(server, **settings), *server, ssl=encryption(task)
+        )
     client.receiver = Inbox()
     await client.connect()
     return client

@@ -1,7 +1,7 @@
 //! Two regions as a newcomer applies them: what kubectl tells of them, what callers get, and how quiet they are.
 
 use std::{
-    net::IpAddr,
+    net::SocketAddr,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -11,14 +11,15 @@ use e2e::{
     audit::Audit,
     checks::Checks,
     cluster,
-    command::{self, kubectl},
+    command::kubectl,
+    judges::{
+        Server, Transport, aioice,
+        uclient::{self, EchoPeer},
+    },
     operator,
-    scenario::{self, OUTSIDE, PORT, SECRET, Scenario, machine_addresses},
-    turn::Credentials,
-    uclient::{self, EchoPeer},
+    scenario::{self, OUTSIDE, PORT, Scenario, machine_addresses},
     wait,
 };
-use futures::{StreamExt, stream};
 use rtcfleet_crds::{ConditionsExt, TurnRegion, condition};
 use serde_json::{Value, json};
 
@@ -136,120 +137,19 @@ async fn columns(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-/// How coturn's client calls: what it is, its flags, and the family of the peer and of the way to the relay.
-struct Form {
-    name: &'static str,
-    flags: &'static [&'static str],
-    peer: usize,
-    way: fn(&IpAddr) -> bool,
-}
-
-const V4: usize = 0;
-const V6: usize = 1;
-
-const fn form(name: &'static str, flags: &'static [&'static str], peer: usize) -> Form {
-    Form { name, flags, peer, way: IpAddr::is_ipv4 }
-}
-
-const FORMS: [Form; 17] = [
-    form("channels, for media and its RTCP", &[], V4),
-    form("Send indications", &["-s"], V4),
-    form("no RTCP", &["-c"], V4),
-    form("an IPv6 relayed address", &["-x"], V6),
-    form("an IPv6 relayed address, Send indications", &["-x", "-s"], V6),
-    form("an IPv4 relayed address by its name", &["-X"], V4),
-    form("DONT-FRAGMENT", &["-g"], V4),
-    form("DONT-FRAGMENT, Send indications", &["-g", "-s"], V4),
-    form("padded channel data", &["-D"], V4),
-    form("a dual allocation, IPv4 peer", &["-Z"], V4),
-    form("a dual allocation, IPv6 peer", &["-Z"], V6),
-    form("a dual allocation, Send indications", &["-Z", "-s"], V4),
-    form("caller to caller", &["-y"], V4),
-    form("caller to caller, Send indications", &["-y", "-s"], V4),
-    form("more permissions and bindings than needed", &["-G"], V4),
-    form("packets of 1200 bytes", &["-l", "1200"], V4),
-    Form { name: "reached over IPv6", flags: &["-c"], peer: V4, way: IpAddr::is_ipv6 },
-];
-
 /// aioice comes first: coturn's client leaves allocations behind, and a later client that happens to get the local port of
 /// one is rightly refused (437).
 async fn callers(scenario: &Scenario, checks: &mut Checks) -> Result<()> {
-    ice_library(scenario, checks).await?;
-    coturn(scenario, checks).await
-}
-
-async fn ice_library(scenario: &Scenario, checks: &mut Checks) -> Result<()> {
     for region in REGIONS {
-        let relay = machine_addresses(&scenario.client, region).await?[0];
-        let began = Instant::now();
-        let told = aioice(relay).await;
-        let told = match told {
-            Ok(told) => told,
-            Err(error) => {
-                checks.note(&format!("{region}: aioice runs"), began, Err(error));
-                continue;
-            }
-        };
-        let whole = json!({"sent": 20, "there": 20, "back": 20});
-        let denied: Value = DENIED.iter().map(|peer| ((*peer).to_owned(), json!(403))).collect();
-        for (what, field, expected) in [
-            ("allocates, permits and exchanges data", "exchange", whole.clone()),
-            ("relays between two callers of one node", "betweenCallers", whole),
-            ("is refused with 401 for a wrong password", "wrongPassword", json!(401)),
-            ("is refused with 401 for an expired user name", "expiredUsername", json!(401)),
-            ("is refused with 403 for each denied peer", "deniedPeers", denied),
-        ] {
-            let outcome = (|| {
-                ensure!(told[field] == expected, "{} instead of {expected}", told[field]);
-                Ok(())
-            })();
-            checks.note(&format!("{region}: aioice {what}"), began, outcome);
-        }
+        let address = SocketAddr::new(machine_addresses(&scenario.client, region).await?[0], PORT);
+        aioice::judge(checks, region, &Server { address, transport: Transport::Udp }).await;
     }
-    Ok(())
-}
-
-/// Every form through every region, each on another relay than the form before. A few at a time: each is mostly waiting.
-async fn coturn(scenario: &Scenario, checks: &mut Checks) -> Result<()> {
     let echo = EchoPeer::start(&OUTSIDE, ECHO_PORT)?;
-    let peers: [IpAddr; 2] = [OUTSIDE[0].parse()?, OUTSIDE[1].parse()?];
-    let mut calls = Vec::new();
-    for (region, name) in REGIONS.into_iter().enumerate() {
-        let addresses = machine_addresses(&scenario.client, name).await?;
-        for (number, form) in FORMS.iter().enumerate() {
-            let ways: Vec<&IpAddr> = addresses.iter().filter(|address| (form.way)(address)).collect();
-            let relay = *ways[number % ways.len()];
-            let peer = (peers[form.peer], &echo);
-            calls.push(async move {
-                let began = Instant::now();
-                // A user of its own for each call: the quota is by user.
-                let credentials = Credentials::new(SECRET, &format!("caller-{region}-{number}"));
-                let outcome = match credentials {
-                    Ok(credentials) => uclient::call(relay, peer, form.flags, &credentials).await,
-                    Err(error) => Err(error),
-                };
-                (format!("{name}: coturn's client loses nothing: {}", form.name), began, outcome)
-            });
-        }
-    }
-    let mut calls = stream::iter(calls).buffered(4);
-    while let Some((name, began, outcome)) = calls.next().await {
-        checks.note(&name, began, outcome);
+    for region in REGIONS {
+        let addresses = machine_addresses(&scenario.client, region).await?;
+        uclient::judge(checks, region, &addresses, PORT, &Transport::Udp, &echo).await?;
     }
     Ok(())
-}
-
-/// A Service of the cluster, its pods, the cloud's metadata, the relay's own loopback, and multicast.
-const DENIED: [&str; 5] = ["10.96.0.1", "10.201.10.2", "169.254.169.254", "127.0.0.1", "224.0.0.251"];
-
-async fn aioice(relay: IpAddr) -> Result<Value> {
-    let python = cluster::cache().context("no home folder")?.join("python/bin/python");
-    ensure!(python.exists(), "{}: not there: run e2e/setup/python.sh", python.display());
-    let script = cluster::repository().join("e2e/clients/turn_client.py");
-    let task = json!({"server": relay, "port": PORT, "secret": SECRET, "peer": OUTSIDE[0], "denied": DENIED});
-    let finished = command::feed(python, &[script], &task.to_string(), Duration::from_mins(1)).await?;
-    ensure!(finished.succeeded(), "aioice ended with {:?}: {}", finished.code, finished.stderr);
-    serde_json::from_str(&finished.stdout).with_context(|| finished.stdout.clone())
 }
 
 async fn operator_metrics(scenario: &Scenario) -> Result<()> {
