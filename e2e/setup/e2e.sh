@@ -4,6 +4,7 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 cd "$repository"
 "$repository/e2e/setup/python.sh"
+foreign_cluster || "$repository/e2e/setup/turnclient.sh"
 step "scenarios on the cluster (about 10 minutes)"
 use_cluster_tools
 cargo test --locked -p e2e -- --test-threads=1 "$@"
