@@ -3,12 +3,15 @@
 //! (`--test-threads=1`).
 
 pub mod audit;
+pub mod certificates;
 pub mod checks;
 pub mod cluster;
 pub mod command;
 pub mod diagnostics;
+pub mod firewall;
 pub mod judges;
 pub mod namespace;
+pub mod netns;
 pub mod operator;
 pub mod processes;
 pub mod scenario;

@@ -29,6 +29,8 @@ pub const SECRET: &str = "the secret of the scenarios";
 /// Name of the Secret that holds it, under the key `current`.
 pub const SECRET_NAME: &str = "turn-auth";
 pub const PORT: u16 = 3478;
+/// The realm of every relay, and the name in the certificates of those that have one.
+pub const HOST: &str = "turn.example.org";
 
 /// A namespace in which a scenario has its regions.
 pub struct Scenario {
@@ -213,7 +215,7 @@ pub fn region(name: &str, machines: &str, more: &str) -> Result<Value> {
         "region": machines,
         "listeners": [{"name": "udp", "protocol": "UDP", "port": PORT}],
         "relay": {"allowPeers": ["10.200.0.0/24", "fd00:200::/64"]},
-        "auth": {"realm": "turn.example.org", "secretRef": {"name": SECRET_NAME}},
+        "auth": {"realm": HOST, "secretRef": {"name": SECRET_NAME}},
     });
     let more: Value = serde_yaml::from_str(more).with_context(|| format!("{more:?} is no YAML"))?;
     for (field, value) in more.as_object().context("what is laid over a spec is an object")? {

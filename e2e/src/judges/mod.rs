@@ -1,6 +1,8 @@
 //! TURN clients that others have written: what they make of a relay counts.
 
 pub mod aioice;
+pub mod browser;
+pub mod pion;
 pub mod uclient;
 
 use std::{

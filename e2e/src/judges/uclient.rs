@@ -109,7 +109,7 @@ pub async fn judge(
 /// An echo server, ended when this is dropped.
 pub struct EchoPeer {
     _process: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl EchoPeer {
