@@ -4,7 +4,10 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 cd "$repository"
 "$repository/e2e/setup/python.sh"
-foreign_cluster || "$repository/e2e/setup/turnclient.sh"
-step "scenarios on the cluster (about 10 minutes)"
+if ! foreign_cluster; then
+    "$repository/e2e/setup/packages.sh" browser
+    "$repository/e2e/setup/turnclient.sh"
+fi
+step "scenarios on the cluster (about 15 minutes)"
 use_cluster_tools
 cargo test --locked -p e2e -- --test-threads=1 "$@"

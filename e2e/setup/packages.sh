@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients] [bench]
+# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients] [bench] [browser]
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -41,7 +41,11 @@ for purpose in "$@"; do
         need setpriv util-linux
         need taskset util-linux
         ;;
-    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients or bench" ;;
+    browser)
+        need chromium chromium
+        need certutil libnss3-tools
+        ;;
+    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients, bench or browser" ;;
     esac
 done
 
