@@ -7,6 +7,7 @@ limit (seconds). Writes one JSON object: `complete`, and what each caller says, 
 
 import asyncio
 import json
+import os
 import pathlib
 import sys
 import time
@@ -27,7 +28,8 @@ async def call(browser: Browser, task: dict) -> dict:
     script = pathlib.Path(__file__).with_name("browser_call.js").read_text()
     callers = [await browser.page(script), await browser.page(script)]
     for number, caller in enumerate(callers):
-        username, credential = credentials(task["secret"], f"browser-{number}")
+        # Users of this call alone: the quota is by user, and a call that is cut off leaves allocations behind.
+        username, credential = credentials(task["secret"], f"browser-{os.getpid()}-{number}")
         server = {"urls": task["urls"], "username": username, "credential": credential}
         await caller.call("join", [server], number == 0)
     one, two = callers
@@ -43,6 +45,8 @@ async def call(browser: Browser, task: dict) -> dict:
         await exchange_candidates(one, two)
         told = [await caller.call("told") for caller in callers]
         if complete(told) or time.monotonic() >= end:
+            for caller in callers:
+                await caller.run("caller.peer.close()")
             return {"complete": complete(told), "callers": told}
         await asyncio.sleep(LOOK)
 

@@ -84,8 +84,8 @@ pub async fn judge(
         ensure!(!ways.is_empty(), "no relay has an address for: {}", form.name);
         let server =
             Server { address: SocketAddr::new(*ways[number % ways.len()], port), transport: transport.clone() };
-        // A user of its own for each call: the quota is by user.
-        let user = format!("{}-{number}", label.replace([' ', '/'], "-"));
+        // A user of its own for each call: the quota is by user, and the client leaves its allocations behind.
+        let user = format!("{}-{}-{port}-{number}", label.replace(' ', "-"), transport.text());
         calls.push(async move {
             let began = Instant::now();
             let outcome = match Credentials::new(SECRET, &user) {
