@@ -34,7 +34,7 @@ listeners:
 tls: {secretName: turn-tls}
 ";
 const NO_PRIVATE_PEERS: &str = "relay: null";
-/// The kubelet brings a changed Secret within a minute or so, and the relay looks every few seconds.
+/// The kubelet brings a changed Secret to the pods within a minute or so; the rest is the relay's.
 const EXCHANGED_WITHIN: Duration = Duration::from_secs(90);
 const ECHO_PORT: u16 = 3491;
 /// Where the browser's namespace has its address: 10.200.0.90.
@@ -80,8 +80,8 @@ async fn pion_loses_nothing_over_any_listener_of_either_family() -> Result<()> {
     .await
 }
 
-/// Both callers use the same relay, so each sends to the other's relayed address on it: that is let in although it is private
-/// and the region opens no private network to its relays.
+/// Both callers use the same relay, so each sends to the other's relayed address on it. It is private, and the region opens
+/// no private network: a relay lets its own callers reach each other all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn browsers_call_each_other_over_whatever_their_network_lets_out() -> Result<()> {
     with_listeners("browser", NO_PRIVATE_PEERS, async |region| {
