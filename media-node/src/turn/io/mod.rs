@@ -3,6 +3,7 @@
 
 pub mod counters;
 mod relays;
+mod sender;
 mod shard;
 mod sockets;
 mod sys;

@@ -18,7 +18,7 @@ use socket2::Socket;
 
 use super::{
     counters::IoCounters,
-    sockets::{size_buffers, udp},
+    sockets::{Appetite, size_buffers, udp},
     sys,
 };
 use crate::turn::proto::{OpenError, RelayId, RelayPorts};
@@ -54,6 +54,7 @@ pub struct Relay {
     socket: Socket,
     v4: bool,
     dont_fragment: bool,
+    pub appetite: Appetite,
 }
 
 impl Relay {
@@ -68,7 +69,9 @@ impl Relay {
             setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
         }
         sys::set_dont_fragment(socket.as_fd(), address.is_ipv4(), false)?;
-        Ok(Self { socket, v4: address.is_ipv4(), dont_fragment: false })
+        // Without it every datagram comes by itself.
+        let _ = sys::receive_coalesced(socket.as_fd());
+        Ok(Self { socket, v4: address.is_ipv4(), dont_fragment: false, appetite: Appetite::new() })
     }
 
     /// Sets the DF bit for what is sent next.

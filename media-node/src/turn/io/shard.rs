@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +13,6 @@ use std::{
 
 use nix::{
     errno::Errno,
-    libc,
     sys::{
         epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
         eventfd::{EfdFlags, EventFd},
@@ -21,15 +20,21 @@ use nix::{
 };
 
 use super::{
-    counters::{IoCounters, SendFailure},
+    counters::IoCounters,
     relays::{Descriptors, Relays},
-    sockets::Listener,
-    sys::{self, BATCH, Outgoing, RecvRoom, SendRoom},
+    sender::{Gathering, Sender},
+    sockets::{Appetite, Listener},
+    sys::{self, Outgoing, RecvRoom},
 };
 use crate::turn::proto::{ClientPath, Now, Reaction, RelayId, Server, ToClient, ToPeer, Transport};
 
-/// Sockets served per wake-up; with [`BATCH`] datagrams each this bounds what comes between two looks at the clock.
+/// Sockets served per wake-up; with [`Appetite::MOST`] datagrams each, or runs of them, this bounds what a turn of the loop
+/// is.
 const EVENTS: usize = 256;
+/// Relay sockets whose datagrams go to clients together.
+const ROOMS: usize = 16;
+/// Places in each room but the first, which listeners use. Every place can come to hold 64 KiB.
+const FURTHER_PLACES: usize = 8;
 /// The loop turns at least this often, so that a thread that hangs can be told from one that has nothing to do.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Errors taken off one socket's queue per wake-up.
@@ -121,8 +126,11 @@ pub struct Shard {
     epoll: Arc<Epoll>,
     listeners: Vec<Listener>,
     relays: Relays,
-    recv: RecvRoom,
+    /// One socket is received from into one room at a time.
+    rooms: [RecvRoom; ROOMS],
     sender: Sender,
+    /// Relay sockets that have something, of one turn of the loop.
+    waiting: Vec<RelayId>,
     next_look: Instant,
 }
 
@@ -141,8 +149,17 @@ impl Shard {
         }
         let counters = Arc::clone(&control.counters);
         let relays = Relays::new(Arc::clone(&epoll), relay_token, descriptors, Arc::clone(&counters));
-        let sender = Sender { room: SendRoom::new(), counters };
-        Ok(Self { server, control, epoll, listeners, relays, recv: RecvRoom::new(), sender, next_look: Instant::now() })
+        Ok(Self {
+            server,
+            control,
+            epoll,
+            listeners,
+            relays,
+            rooms: std::array::from_fn(|room| RecvRoom::new(if room == 0 { Appetite::MOST } else { FURTHER_PLACES })),
+            sender: Sender::new(counters),
+            waiting: Vec::with_capacity(EVENTS),
+            next_look: Instant::now(),
+        })
     }
 
     /// Serves until told to stop.
@@ -163,11 +180,12 @@ impl Shard {
                             self.serve_errors(relay);
                         }
                         if event.events().contains(EpollFlags::EPOLLIN) {
-                            self.serve_relay(relay);
+                            self.waiting.push(relay);
                         }
                     }
                 }
             }
+            self.serve_relays();
             let now = now();
             self.control.turn(now.instant);
             if self.server.poll_timeout().is_some_and(|due| due <= now.instant) {
@@ -191,6 +209,7 @@ impl Shard {
         self.next_look = now + LONGEST_WAIT;
         let overflows = self.listeners.iter().filter_map(|listener| sys::overflows(listener.as_fd()).ok());
         self.control.counters.set_listener_overflows(overflows.map(u64::from).sum());
+        self.sender.look(now);
     }
 
     fn wait(&self) -> EpollTimeout {
@@ -202,54 +221,84 @@ impl Shard {
     }
 
     fn serve_listener(&mut self, index: usize) {
-        let Some(listener) = self.listeners.get(index) else { return };
-        if self.recv.receive(listener.as_fd()).is_err() {
-            return; // Nothing waits after all.
-        }
+        let Some(listener) = self.listeners.get_mut(index) else { return };
+        let Some(room) = self.rooms.first_mut() else { return };
+        let Ok(received) = room.receive(listener.as_fd(), listener.appetite.get()) else { return };
+        listener.appetite.learn(received);
+        let listener = &self.listeners[index];
         let now = now();
-        let mut to_peers = Pending::new();
-        for datagram in self.recv.datagrams() {
+        let mut to_peers = self.sender.gather();
+        let mut from = None;
+        for datagram in room.datagrams() {
             let Some(local) = listener.local_of(datagram.to) else { continue };
-            if to_peers.is_full() || !carries_data(datagram.bytes) {
+            if !carries_data(datagram.bytes) {
                 // A request can close relay sockets that data before it is to leave from.
-                self.sender.send_to_peers(&mut self.relays, to_peers.take());
+                send_to_peers(&mut to_peers, &mut self.relays, from);
             }
             let path = ClientPath { local, remote: datagram.from, transport: Transport::Udp };
             match self.server.handle_client(now, &mut self.relays, path, datagram.bytes) {
                 Reaction::None => {}
-                Reaction::Reply(reply) => self.sender.reply(listener, path, reply),
-                Reaction::ToPeer(to_peer) => to_peers.push(to_peer),
+                Reaction::Reply(reply) => to_peers.send_now(listener.as_fd(), reply_to(listener, path, reply)),
+                Reaction::ToPeer(ToPeer { relay, to, payload, dont_fragment }) => {
+                    if from != Some((relay, dont_fragment)) || to_peers.is_full() {
+                        send_to_peers(&mut to_peers, &mut self.relays, from);
+                        from = Some((relay, dont_fragment));
+                    }
+                    to_peers.push(Outgoing { to, from: None, head: &[], payload, tail: &[] });
+                }
             }
         }
-        self.sender.send_to_peers(&mut self.relays, to_peers.take());
+        send_to_peers(&mut to_peers, &mut self.relays, from);
     }
 
-    fn serve_relay(&mut self, id: RelayId) {
-        let Some(relay) = self.relays.get(id) else { return };
-        if self.recv.receive(relay.as_fd()).is_err() {
-            return;
-        }
-        let now = now();
-        let mut to_clients = Pending::new();
-        for datagram in self.recv.datagrams() {
-            if let Some(to_client) = self.server.handle_peer(now, id, datagram.from, datagram.bytes) {
-                to_clients.push(to_client);
+    /// What waits in relay sockets goes to clients in as few system calls as there are rooms to receive into.
+    fn serve_relays(&mut self) {
+        let mut waiting = self.waiting.drain(..).peekable();
+        while waiting.peek().is_some() {
+            let now = now();
+            let mut to_clients = self.sender.gather();
+            let mut through: Option<&Listener> = None;
+            for (room, id) in self.rooms.iter_mut().zip(&mut waiting) {
+                let Some(relay) = self.relays.get(id) else { continue };
+                let Ok(received) = room.receive(relay.as_fd(), relay.appetite.get()) else { continue };
+                relay.appetite.learn(received);
+                for datagram in room.datagrams() {
+                    let Some(to_client) = self.server.handle_peer(now, id, datagram.from, datagram.bytes) else {
+                        continue;
+                    };
+                    let local = to_client.path.local;
+                    if to_clients.is_full() || through.is_none_or(|listener| !listener.serves(local)) {
+                        if let Some(listener) = through {
+                            to_clients.send(listener.as_fd());
+                        }
+                        through = listener_for(&self.listeners, local);
+                    }
+                    if let Some(listener) = through {
+                        to_clients.push(outgoing(listener, &to_client));
+                    }
+                }
+            }
+            if let Some(listener) = through {
+                to_clients.send(listener.as_fd());
             }
         }
-        self.sender.send_to_clients(&self.listeners, to_clients.take());
     }
 
     fn serve_errors(&mut self, id: RelayId) {
         for _ in 0..MAX_ERRORS {
             let Some(relay) = self.relays.get(id) else { return };
-            let Ok(error) = self.recv.receive_error(relay.as_fd()) else {
+            let Some(room) = self.rooms.first_mut() else { return };
+            let Ok(error) = room.receive_error(relay.as_fd()) else {
                 relay.clear_error();
                 return;
             };
             let Some(error) = error else { continue };
             self.control.counters.icmp_error();
-            if let Some(to_client) = self.server.handle_peer_error(now(), id, error) {
-                self.sender.send_to_clients(&self.listeners, &[Some(to_client)]);
+            let Some(to_client) = self.server.handle_peer_error(now(), id, error) else { continue };
+            if let Some(listener) = listener_for(&self.listeners, to_client.path.local) {
+                let mut to_clients = self.sender.gather();
+                to_clients.push(outgoing(listener, &to_client));
+                to_clients.send(listener.as_fd());
             }
         }
     }
@@ -260,113 +309,35 @@ fn carries_data(bytes: &[u8]) -> bool {
     matches!(bytes, [0x40..=0xff, ..] | [0x00, 0x16, ..])
 }
 
-/// What one batch of datagrams leads to, until it is sent.
-struct Pending<T> {
-    items: [Option<T>; BATCH],
-    len: usize,
-}
-
-impl<T: Copy> Pending<T> {
-    fn new() -> Self {
-        Self { items: [None; BATCH], len: 0 }
+/// Sends what is gathered for peers, which all leaves from one relay socket.
+fn send_to_peers(to_peers: &mut Gathering<'_, '_>, relays: &mut Relays, from: Option<(RelayId, bool)>) {
+    if to_peers.is_empty() {
+        return;
     }
-
-    fn is_full(&self) -> bool {
-        self.len == BATCH
-    }
-
-    /// As many as a batch has datagrams; the caller sends before it pushes more.
-    fn push(&mut self, item: T) {
-        if let Some(place) = self.items.get_mut(self.len) {
-            *place = Some(item);
-            self.len += 1;
-        }
-    }
-
-    fn take(&mut self) -> &[Option<T>] {
-        let len = std::mem::take(&mut self.len);
-        &self.items[..len]
-    }
-}
-
-/// Sends, and copes with what does not go out.
-struct Sender {
-    room: SendRoom,
-    counters: Arc<IoCounters>,
-}
-
-impl Sender {
-    fn reply(&mut self, listener: &Listener, path: ClientPath, reply: &[u8]) {
-        let outgoing = Outgoing { to: path.remote, from: listener.source(path.local), parts: [reply, &[], &[]] };
-        self.send(listener.as_fd(), std::iter::once(outgoing));
-    }
-
-    /// In runs of the same socket and the same DF bit.
-    fn send_to_peers(&mut self, relays: &mut Relays, pending: &[Option<ToPeer<'_>>]) {
-        let same = |a: &Option<ToPeer<'_>>, b: &Option<ToPeer<'_>>| {
-            a.map(|t| (t.relay, t.dont_fragment)) == b.map(|t| (t.relay, t.dont_fragment))
-        };
-        for run in pending.chunk_by(same) {
-            let Some(Some(first)) = run.first() else { continue };
-            let Some(relay) = relays.get(first.relay) else { continue };
-            relay.set_dont_fragment(first.dont_fragment);
-            let run = run.iter().flatten();
-            self.send(relay.as_fd(), run.map(|t| Outgoing { to: t.to, from: None, parts: [t.payload, &[], &[]] }));
-        }
-    }
-
-    /// In runs of the same listener.
-    fn send_to_clients(&mut self, listeners: &[Listener], pending: &[Option<ToClient<'_>>]) {
-        let local = |item: &Option<ToClient<'_>>| item.as_ref().map(|t| t.path.local);
-        for run in pending.chunk_by(|a, b| local(a) == local(b)) {
-            let Some(listener) = run.first().and_then(local).and_then(|local| listener_for(listeners, local)) else {
-                continue;
-            };
-            let outgoing = run.iter().flatten().map(|t| Outgoing {
-                to: t.path.remote,
-                from: listener.source(t.path.local),
-                parts: [t.head(), t.payload, t.tail()],
-            });
-            self.send(listener.as_fd(), outgoing);
-        }
-    }
-
-    fn send<'p>(&mut self, socket: BorrowedFd<'_>, datagrams: impl Iterator<Item = Outgoing<'p>>) {
-        let mut batch = self.room.batch(datagrams);
-        let mut done = 0;
-        let mut tried = None;
-        while done < batch.len() {
-            let error = match batch.send(socket, done) {
-                Ok(0) => return,
-                Ok(sent) => {
-                    done += sent;
-                    continue;
-                }
-                Err(error) => error,
-            };
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
-                    self.counters.not_sent(SendFailure::QueueFull, batch.len() - done);
-                    return;
-                }
-                Some(libc::EMSGSIZE) => {
-                    self.counters.not_sent(SendFailure::TooLarge, 1);
-                    done += 1;
-                }
-                // The error may be an ICMP message about an earlier datagram: this one has not been tried yet.
-                _ if tried != Some(done) => tried = Some(done),
-                _ => {
-                    self.counters.not_sent(SendFailure::Refused, 1);
-                    done += 1;
-                }
-            }
-        }
-    }
+    let Some((relay, dont_fragment)) = from.and_then(|(id, dont_fragment)| relays.get(id).zip(Some(dont_fragment)))
+    else {
+        return;
+    };
+    relay.set_dont_fragment(dont_fragment);
+    to_peers.send(relay.as_fd());
 }
 
 /// The socket that datagrams for `local` arrive at: one bound to that address before one bound to all.
 fn listener_for(listeners: &[Listener], local: SocketAddr) -> Option<&Listener> {
     let exact = listeners.iter().find(|listener| listener.bound() == local);
     exact.or_else(|| listeners.iter().find(|listener| listener.serves(local)))
+}
+
+fn outgoing<'h, 'p>(listener: &Listener, datagram: &'h ToClient<'p>) -> Outgoing<'h, 'p> {
+    Outgoing {
+        to: datagram.path.remote,
+        from: listener.source(datagram.path.local),
+        head: datagram.head(),
+        payload: datagram.payload,
+        tail: datagram.tail(),
+    }
+}
+
+fn reply_to<'p>(listener: &Listener, path: ClientPath, reply: &'p [u8]) -> Outgoing<'static, 'p> {
+    Outgoing { to: path.remote, from: listener.source(path.local), head: &[], payload: reply, tail: &[] }
 }

@@ -13,7 +13,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::sys::RecvRoom;
+use super::sys::{RecvRoom, receive_coalesced};
 
 /// Asked for on a listener: 100 ms of 1200-byte packets at 300 Mbit/s.
 const LISTENER_BUFFER: usize = 4 * 1024 * 1024;
@@ -25,6 +25,29 @@ const MAX_EARLY_BATCHES: usize = 1024;
 pub struct Listener {
     socket: Socket,
     bound: SocketAddr,
+    pub appetite: Appetite,
+}
+
+/// How many datagrams, or runs of them, are asked of a socket at a time: as many as came the last time, and twice as many
+/// after a time when all came. To ask for more than there is costs a look in vain.
+#[derive(Clone, Copy, Debug)]
+pub struct Appetite(usize);
+
+impl Appetite {
+    /// Past this number the system calls saved no longer show beside the work of the kernel per packet.
+    pub const MOST: usize = 32;
+
+    pub fn new() -> Self {
+        Self(1)
+    }
+
+    pub fn get(self) -> usize {
+        self.0
+    }
+
+    pub fn learn(&mut self, received: usize) {
+        self.0 = if received >= self.0 { 2 * self.0 } else { received }.clamp(1, Self::MOST);
+    }
 }
 
 impl Listener {
@@ -94,11 +117,11 @@ pub fn open_listeners(addresses: &[SocketAddr], threads: usize) -> Result<Vec<Ve
             of_thread.push(open(address, true).map_err(|source| ListenError { index, address, source })?);
         }
     }
-    let mut room = RecvRoom::new();
+    let mut room = RecvRoom::new(Appetite::MOST);
     for listener in all.iter().flatten() {
         // What came while only some of the sockets were open may belong to another thread. Clients send it again.
         for _ in 0..MAX_EARLY_BATCHES {
-            if room.receive(listener.as_fd()).is_err() {
+            if room.receive(listener.as_fd(), Appetite::MOST).is_err() {
                 break;
             }
         }
@@ -142,7 +165,9 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Listener> {
         }
     }
     socket.bind(&address.into())?;
-    Ok(Listener { socket, bound: address })
+    // Without it every datagram comes by itself.
+    let _ = receive_coalesced(socket.as_fd());
+    Ok(Listener { socket, bound: address, appetite: Appetite::new() })
 }
 
 /// A UDP socket of the address's family that is not bound yet.
@@ -169,4 +194,22 @@ pub fn size_buffers(socket: &Socket, bytes: usize) {
 /// What was asked for on listeners, bytes.
 pub fn asked_buffer() -> usize {
     LISTENER_BUFFER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_asked_for_what_it_had_the_last_time_and_for_more_when_that_was_all() {
+        let mut appetite = Appetite::new();
+        let mut asked = Vec::new();
+        for received in [1, 2, 4, 3, 3, 0, 1] {
+            asked.push(appetite.get());
+            appetite.learn(received);
+        }
+        assert_eq!(asked, [1, 2, 4, 8, 3, 6, 1]);
+        (0..10).for_each(|_| appetite.learn(Appetite::MOST));
+        assert_eq!(appetite.get(), Appetite::MOST);
+    }
 }
