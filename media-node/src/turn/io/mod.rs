@@ -8,6 +8,7 @@ mod shard;
 mod sockets;
 mod sys;
 mod threads;
+mod to_peers;
 
 use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 

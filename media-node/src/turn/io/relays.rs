@@ -18,8 +18,9 @@ use socket2::Socket;
 
 use super::{
     counters::IoCounters,
+    sender::Exit,
     sockets::{Appetite, size_buffers, udp},
-    sys,
+    sys::{self, Fragments},
 };
 use crate::turn::proto::{OpenError, RelayId, RelayPorts};
 
@@ -48,13 +49,31 @@ impl Descriptors {
     }
 }
 
+/// Longest payload of a datagram that goes through every path in one piece: IPv6 demands 1280 bytes (RFC 8200 section 5), and
+/// IPv4 paths that take less are not met any more.
+const FITS_EVERYWHERE: usize = 1280 - 48;
+
+/// How a payload leaves for a peer. With the DF bit if the client asked for it (RFC 8656 section 11.1). Without it if routers
+/// might have to fragment it (section 14: as if what came from the client had none). And with it again if none would have to:
+/// the kernel needs no identification for such a packet, and to find one is a twentieth of what relaying costs. A path that
+/// takes less after all is learned of by ICMP, and then datagrams are fragmented here.
+pub fn fragments(payload: usize, dont_fragment: bool) -> Fragments {
+    match (dont_fragment, payload <= FITS_EVERYWHERE) {
+        (true, _) => Fragments::Probe,
+        (false, true) => Fragments::Refused,
+        (false, false) => Fragments::Allowed,
+    }
+}
+
 /// One relay socket.
 #[derive(Debug)]
 pub struct Relay {
     socket: Socket,
     v4: bool,
-    dont_fragment: bool,
+    fragments: Fragments,
     pub appetite: Appetite,
+    /// Whether it is in the list of those that may have something.
+    pub waiting: bool,
 }
 
 impl Relay {
@@ -68,17 +87,27 @@ impl Relay {
         } else {
             setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
         }
-        sys::set_dont_fragment(socket.as_fd(), address.is_ipv4(), false)?;
+        sys::set_fragments(socket.as_fd(), address.is_ipv4(), Fragments::Allowed)?;
         // Without it every datagram comes by itself.
         let _ = sys::receive_coalesced(socket.as_fd());
-        Ok(Self { socket, v4: address.is_ipv4(), dont_fragment: false, appetite: Appetite::new() })
+        Ok(Self {
+            socket,
+            v4: address.is_ipv4(),
+            fragments: Fragments::Allowed,
+            appetite: Appetite::new(),
+            waiting: false,
+        })
     }
 
-    /// Sets the DF bit for what is sent next.
-    pub fn set_dont_fragment(&mut self, on: bool) {
-        if self.dont_fragment != on && sys::set_dont_fragment(self.socket.as_fd(), self.v4, on).is_ok() {
-            self.dont_fragment = on;
+    /// Sets what becomes of long datagrams among those that are sent next.
+    pub fn set_fragments(&mut self, fragments: Fragments) {
+        if self.fragments != fragments && sys::set_fragments(self.socket.as_fd(), self.v4, fragments).is_ok() {
+            self.fragments = fragments;
         }
+    }
+
+    pub fn exit(&self) -> Exit<'_> {
+        Exit { socket: self.socket.as_fd(), fragments: self.v4 && self.fragments == Fragments::Refused }
     }
 
     /// Forgets an error that stands at the socket without being in its queue.
@@ -128,7 +157,7 @@ impl RelayPorts for Relays {
         let id = self.free.last().copied().map_or_else(|| u32::try_from(self.places.len()), Ok);
         let opened = id.map_err(|_| OpenError::Exhausted).and_then(|id| {
             let relay = Relay::bind(SocketAddr::new(address, port)).map_err(|error| reason(&error))?;
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, (self.token)(RelayId(id)));
+            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, (self.token)(RelayId(id)));
             self.epoll.add(&relay, event).map_err(|_| OpenError::Exhausted)?;
             Ok((id, relay))
         });

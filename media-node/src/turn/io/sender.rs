@@ -11,11 +11,20 @@ use nix::libc;
 
 use super::{
     counters::{IoCounters, SendFailure},
-    sys::{Batch, Outgoing, SendRoom, send_now},
+    sys::{Batch, Fragments, Outgoing, SendRoom, send_now, set_fragments},
 };
 
 /// How long it is remembered that the kernel did not cut datagrams of some length: paths change.
 const MEMORY: Duration = Duration::from_mins(1);
+
+/// A socket to send from.
+#[derive(Clone, Copy, Debug)]
+pub struct Exit<'f> {
+    pub socket: BorrowedFd<'f>,
+    /// An IPv4 socket that has [`Fragments::Refused`], where what does not fit into the path goes out in fragments all the
+    /// same.
+    pub fragments: bool,
+}
 
 pub struct Sender {
     room: SendRoom,
@@ -32,6 +41,12 @@ impl Sender {
     /// An empty batch for one socket, and what sends it.
     pub fn gather<'p>(&mut self) -> Gathering<'_, 'p> {
         Gathering { batch: self.room.batch(), told: &mut self.told, counters: &self.counters }
+    }
+
+    /// Sends one datagram at once.
+    pub fn send_now(&self, exit: Exit<'_>, datagram: Outgoing<'_, '_>) {
+        let Outgoing { to, from, payload, .. } = datagram;
+        send_single(&self.counters, exit, || send_now(exit.socket, to, from, payload));
     }
 
     /// Forgets what did not work long ago. To be called now and then.
@@ -56,25 +71,19 @@ impl<'p> Gathering<'_, 'p> {
         self.batch.is_full()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.batch.is_empty()
+    pub fn clear(&mut self) {
+        self.batch.clear();
     }
 
     pub fn push(&mut self, datagram: Outgoing<'_, 'p>) {
         self.batch.push(datagram);
     }
 
-    /// Sends one datagram past what is gathered.
-    pub fn send_now(&self, socket: BorrowedFd<'_>, datagram: Outgoing<'_, '_>) {
-        let Outgoing { to, from, payload, .. } = datagram;
-        send_single(self.counters, || send_now(socket, to, from, payload));
-    }
-
     /// Sends everything, and is empty again.
-    pub fn send(&mut self, socket: BorrowedFd<'_>) {
+    pub fn send(&mut self, exit: Exit<'_>) {
         let mut done = 0;
         while done < self.batch.len() {
-            match self.batch.send(socket, done) {
+            match self.batch.send(exit.socket, done) {
                 Ok(0) => break,
                 Ok(sent) => done += sent,
                 Err(error) => match remedy(&error) {
@@ -84,7 +93,7 @@ impl<'p> Gathering<'_, 'p> {
                         break;
                     }
                     Remedy::OneByOne | Remedy::Skip(_) => {
-                        self.send_apart(socket, done, &error);
+                        self.send_apart(exit, done, &error);
                         done += 1;
                     }
                 },
@@ -94,7 +103,7 @@ impl<'p> Gathering<'_, 'p> {
     }
 
     /// The datagrams of one message, each by itself: what is wrong may be that they were sent as one.
-    fn send_apart(&mut self, socket: BorrowedFd<'_>, index: usize, error: &io::Error) {
+    fn send_apart(&mut self, exit: Exit<'_>, index: usize, error: &io::Error) {
         let (datagrams, segment) = self.batch.message(index);
         if datagrams > 1
             && let Some(largest) = largest_segment_after(error, segment)
@@ -103,21 +112,30 @@ impl<'p> Gathering<'_, 'p> {
             self.batch.set_largest_segment(largest);
         }
         for datagram in 0..datagrams {
-            send_single(self.counters, || self.batch.send_apart(socket, index, datagram));
+            send_single(self.counters, exit, || self.batch.send_apart(exit.socket, index, datagram));
         }
     }
 }
 
 /// One datagram. An error may be an ICMP message about an earlier one: then this one has not been tried yet.
-fn send_single(counters: &IoCounters, mut send: impl FnMut() -> io::Result<()>) {
+fn send_single(counters: &IoCounters, exit: Exit<'_>, mut send: impl FnMut() -> io::Result<()>) {
     for last in [false, true] {
         let Err(error) = send() else { return };
         match remedy(&error) {
             Remedy::GiveUp => return counters.not_sent(SendFailure::QueueFull, 1),
+            Remedy::Skip(SendFailure::TooLarge) if exit.fragments => return send_in_fragments(counters, exit, send),
             Remedy::Skip(why) => return counters.not_sent(why, 1),
             Remedy::Again | Remedy::OneByOne if last => counters.not_sent(SendFailure::Refused, 1),
             Remedy::Again | Remedy::OneByOne => {}
         }
+    }
+}
+
+fn send_in_fragments(counters: &IoCounters, exit: Exit<'_>, send: impl FnMut() -> io::Result<()>) {
+    let allowed = set_fragments(exit.socket, true, Fragments::Here);
+    send_single(counters, Exit { fragments: false, ..exit }, send);
+    if allowed.is_ok() {
+        let _ = set_fragments(exit.socket, true, Fragments::Refused);
     }
 }
 
@@ -155,7 +173,11 @@ fn largest_segment_after(error: &io::Error, segment: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::fd::AsFd;
+
+    use socket2::Socket;
+
+    use super::{super::sockets::udp, *};
 
     fn error(number: i32) -> io::Error {
         io::Error::from_raw_os_error(number)
@@ -169,24 +191,36 @@ mod tests {
         assert_eq!(largest_segment_after(&error(libc::ECONNREFUSED), 1400), None, "another reason");
     }
 
+    /// Sends with what `results` says, and says how often it was tried.
+    fn tries(counters: &IoCounters, socket: &Socket, fragments: bool, results: &[Option<i32>]) -> usize {
+        let mut tries = 0;
+        send_single(counters, Exit { socket: socket.as_fd(), fragments }, || {
+            tries += 1;
+            results[tries - 1].map_or(Ok(()), |number| Err(error(number)))
+        });
+        tries
+    }
+
     #[test]
     fn one_datagram_that_fails_is_tried_twice_and_counted_once() {
-        let counters = IoCounters::default();
-        let mut tries = 0;
-        send_single(&counters, || {
-            tries += 1;
-            Err(error(libc::ECONNREFUSED))
-        });
-        assert_eq!((tries, counters.send_failures(SendFailure::Refused)), (2, 1));
-        let mut tries = 0;
-        send_single(&counters, || {
-            tries += 1;
-            if tries == 1 { Err(error(libc::ECONNREFUSED)) } else { Ok(()) }
-        });
-        assert_eq!((tries, counters.send_failures(SendFailure::Refused)), (2, 1), "the error was about an earlier one");
-        send_single(&counters, || Err(error(libc::EMSGSIZE)));
-        send_single(&counters, || Err(error(libc::ENOBUFS)));
+        let (counters, socket) = (IoCounters::default(), udp(([127, 0, 0, 1], 0).into()).unwrap());
+        let refused = Some(libc::ECONNREFUSED);
+        assert_eq!(tries(&counters, &socket, false, &[refused, refused]), 2);
+        assert_eq!(counters.send_failures(SendFailure::Refused), 1);
+        assert_eq!(tries(&counters, &socket, false, &[refused, None]), 2, "the error was about an earlier one");
+        assert_eq!(counters.send_failures(SendFailure::Refused), 1);
+        assert_eq!(tries(&counters, &socket, false, &[Some(libc::EMSGSIZE)]), 1);
+        assert_eq!(tries(&counters, &socket, false, &[Some(libc::ENOBUFS)]), 1);
         assert_eq!(counters.send_failures(SendFailure::TooLarge), 1);
         assert_eq!(counters.send_failures(SendFailure::QueueFull), 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_path_goes_to_clients_in_fragments() {
+        let (counters, socket) = (IoCounters::default(), udp(([127, 0, 0, 1], 0).into()).unwrap());
+        assert_eq!(tries(&counters, &socket, true, &[Some(libc::EMSGSIZE), None]), 2);
+        assert_eq!(counters.send_failures(SendFailure::TooLarge), 0);
+        assert_eq!(tries(&counters, &socket, true, &[Some(libc::EMSGSIZE); 2]), 2, "longer than any datagram");
+        assert_eq!(counters.send_failures(SendFailure::TooLarge), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! One thread: its sockets, its [`Server`], its loop.
 
 use std::{
+    collections::VecDeque,
     io,
     net::SocketAddr,
     os::fd::AsFd,
@@ -22,18 +23,22 @@ use nix::{
 use super::{
     counters::IoCounters,
     relays::{Descriptors, Relays},
-    sender::{Gathering, Sender},
+    sender::Sender,
     sockets::{Appetite, Listener},
     sys::{self, Outgoing, RecvRoom},
+    to_peers::ToPeers,
 };
-use crate::turn::proto::{ClientPath, Now, Reaction, RelayId, Server, ToClient, ToPeer, Transport};
+use crate::turn::proto::{ClientPath, Now, Reaction, RelayId, Server, ToClient, Transport};
 
 /// Sockets served per wake-up; with [`Appetite::MOST`] datagrams each, or runs of them, this bounds what a turn of the loop
 /// is.
 const EVENTS: usize = 256;
 /// Relay sockets whose datagrams go to clients together.
 const ROOMS: usize = 16;
-/// Places in each room but the first, which listeners use. Every place can come to hold 64 KiB.
+/// Places in the first room, which listeners use: with many, the datagrams of one client may be found together. Every place
+/// can come to hold 64 KiB.
+const LISTENER_PLACES: usize = Appetite::MOST;
+/// Places in each further room.
 const FURTHER_PLACES: usize = 8;
 /// The loop turns at least this often, so that a thread that hangs can be told from one that has nothing to do.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -129,8 +134,11 @@ pub struct Shard {
     /// One socket is received from into one room at a time.
     rooms: [RecvRoom; ROOMS],
     sender: Sender,
-    /// Relay sockets that have something, of one turn of the loop.
-    waiting: Vec<RelayId>,
+    /// Relay sockets that may have something: each is told of once, when something comes (edge-triggered), and stays here until
+    /// it was seen empty.
+    waiting: VecDeque<RelayId>,
+    /// The same for errors.
+    erring: Vec<RelayId>,
     next_look: Instant,
 }
 
@@ -155,9 +163,10 @@ impl Shard {
             epoll,
             listeners,
             relays,
-            rooms: std::array::from_fn(|room| RecvRoom::new(if room == 0 { Appetite::MOST } else { FURTHER_PLACES })),
+            rooms: std::array::from_fn(|room| RecvRoom::new(if room == 0 { LISTENER_PLACES } else { FURTHER_PLACES })),
             sender: Sender::new(counters),
-            waiting: Vec::with_capacity(EVENTS),
+            waiting: VecDeque::with_capacity(EVENTS),
+            erring: Vec::new(),
             next_look: Instant::now(),
         })
     }
@@ -177,13 +186,16 @@ impl Shard {
                     Source::Listener(index) => self.serve_listener(index),
                     Source::Relay(relay) => {
                         if event.events().contains(EpollFlags::EPOLLERR) {
-                            self.serve_errors(relay);
+                            self.erring.push(relay);
                         }
                         if event.events().contains(EpollFlags::EPOLLIN) {
-                            self.waiting.push(relay);
+                            self.waits(relay);
                         }
                     }
                 }
+            }
+            for relay in std::mem::take(&mut self.erring) {
+                self.serve_errors(relay);
             }
             self.serve_relays();
             let now = now();
@@ -213,6 +225,9 @@ impl Shard {
     }
 
     fn wait(&self) -> EpollTimeout {
+        if !self.waiting.is_empty() || !self.erring.is_empty() {
+            return EpollTimeout::ZERO;
+        }
         let due = self.server.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
         let wait = due.map_or(LONGEST_WAIT, |due| due.min(LONGEST_WAIT));
         // Rounded up: a millisecond early would be a turn of the loop for nothing.
@@ -222,46 +237,53 @@ impl Shard {
 
     fn serve_listener(&mut self, index: usize) {
         let Some(listener) = self.listeners.get_mut(index) else { return };
-        let Some(room) = self.rooms.first_mut() else { return };
+        let [room, ..] = &mut self.rooms;
         let Ok(received) = room.receive(listener.as_fd(), listener.appetite.get()) else { return };
         listener.appetite.learn(received);
         let listener = &self.listeners[index];
         let now = now();
-        let mut to_peers = self.sender.gather();
-        let mut from = None;
+        let mut to_peers = ToPeers::new();
         for datagram in room.datagrams() {
             let Some(local) = listener.local_of(datagram.to) else { continue };
-            if !carries_data(datagram.bytes) {
+            if to_peers.is_full() || !carries_data(datagram.bytes) {
                 // A request can close relay sockets that data before it is to leave from.
-                send_to_peers(&mut to_peers, &mut self.relays, from);
+                to_peers.send(&mut self.sender, &mut self.relays);
             }
             let path = ClientPath { local, remote: datagram.from, transport: Transport::Udp };
             match self.server.handle_client(now, &mut self.relays, path, datagram.bytes) {
                 Reaction::None => {}
-                Reaction::Reply(reply) => to_peers.send_now(listener.as_fd(), reply_to(listener, path, reply)),
-                Reaction::ToPeer(ToPeer { relay, to, payload, dont_fragment }) => {
-                    if from != Some((relay, dont_fragment)) || to_peers.is_full() {
-                        send_to_peers(&mut to_peers, &mut self.relays, from);
-                        from = Some((relay, dont_fragment));
-                    }
-                    to_peers.push(Outgoing { to, from: None, head: &[], payload, tail: &[] });
-                }
+                Reaction::Reply(reply) => self.sender.send_now(listener.exit(), reply_to(listener, path, reply)),
+                Reaction::ToPeer(to_peer) => to_peers.push(to_peer),
             }
         }
-        send_to_peers(&mut to_peers, &mut self.relays, from);
+        to_peers.send(&mut self.sender, &mut self.relays);
     }
 
-    /// What waits in relay sockets goes to clients in as few system calls as there are rooms to receive into.
+    fn waits(&mut self, id: RelayId) {
+        let Some(relay) = self.relays.get(id) else { return };
+        if !std::mem::replace(&mut relay.waiting, true) {
+            self.waiting.push_back(id);
+        }
+    }
+
+    /// What waits in relay sockets, a share of each: it goes to clients in as few system calls as can be.
     fn serve_relays(&mut self) {
-        let mut waiting = self.waiting.drain(..).peekable();
-        while waiting.peek().is_some() {
+        let mut turns = self.waiting.len();
+        while turns > 0 {
             let now = now();
             let mut to_clients = self.sender.gather();
             let mut through: Option<&Listener> = None;
-            for (room, id) in self.rooms.iter_mut().zip(&mut waiting) {
+            for room in self.rooms.iter_mut().take(turns) {
+                turns -= 1;
+                let Some(id) = self.waiting.pop_front() else { break };
                 let Some(relay) = self.relays.get(id) else { continue };
-                let Ok(received) = room.receive(relay.as_fd(), relay.appetite.get()) else { continue };
+                let asked = relay.appetite.get().min(room.places());
+                let received = room.receive(relay.as_fd(), asked).unwrap_or(0);
                 relay.appetite.learn(received);
+                relay.waiting = received == asked;
+                if relay.waiting {
+                    self.waiting.push_back(id);
+                }
                 for datagram in room.datagrams() {
                     let Some(to_client) = self.server.handle_peer(now, id, datagram.from, datagram.bytes) else {
                         continue;
@@ -269,7 +291,7 @@ impl Shard {
                     let local = to_client.path.local;
                     if to_clients.is_full() || through.is_none_or(|listener| !listener.serves(local)) {
                         if let Some(listener) = through {
-                            to_clients.send(listener.as_fd());
+                            to_clients.send(listener.exit());
                         }
                         through = listener_for(&self.listeners, local);
                     }
@@ -279,7 +301,7 @@ impl Shard {
                 }
             }
             if let Some(listener) = through {
-                to_clients.send(listener.as_fd());
+                to_clients.send(listener.exit());
             }
         }
     }
@@ -298,28 +320,16 @@ impl Shard {
             if let Some(listener) = listener_for(&self.listeners, to_client.path.local) {
                 let mut to_clients = self.sender.gather();
                 to_clients.push(outgoing(listener, &to_client));
-                to_clients.send(listener.as_fd());
+                to_clients.send(listener.exit());
             }
         }
+        self.erring.push(id);
     }
 }
 
 /// Whether a client's datagram is a Send indication or not STUN at all: these never close a relay socket.
 fn carries_data(bytes: &[u8]) -> bool {
     matches!(bytes, [0x40..=0xff, ..] | [0x00, 0x16, ..])
-}
-
-/// Sends what is gathered for peers, which all leaves from one relay socket.
-fn send_to_peers(to_peers: &mut Gathering<'_, '_>, relays: &mut Relays, from: Option<(RelayId, bool)>) {
-    if to_peers.is_empty() {
-        return;
-    }
-    let Some((relay, dont_fragment)) = from.and_then(|(id, dont_fragment)| relays.get(id).zip(Some(dont_fragment)))
-    else {
-        return;
-    };
-    relay.set_dont_fragment(dont_fragment);
-    to_peers.send(relay.as_fd());
 }
 
 /// The socket that datagrams for `local` arrive at: one bound to that address before one bound to all.

@@ -30,14 +30,30 @@ pub fn receive_coalesced(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
-/// Whether datagrams leave with the DF bit (IPv4) or unfragmented (IPv6). With it the kernel's own idea of the path MTU
-/// is left out (`IP_PMTUDISC_PROBE`), so that the client hears what the path says; without it IPv4 routers may fragment.
-pub fn set_dont_fragment(socket: BorrowedFd<'_>, v4: bool, on: bool) -> io::Result<()> {
-    let (level, name, value) = match (v4, on) {
-        (true, true) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
-        (true, false) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
-        (false, true) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
-        (false, false) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_WANT),
+/// What becomes of datagrams that are longer than the path takes, and of the DF bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragments {
+    /// IPv4: no DF bit, routers may fragment. IPv6: this machine does.
+    Allowed,
+    /// The DF bit where the datagram fits into the path as far as it is known, fragments of this machine where it does not.
+    Here,
+    /// The DF bit, and an error where the datagram does not fit into the path as far as it is known.
+    Refused,
+    /// The DF bit, whatever is known of the path: whoever asked for it hears what the path says.
+    Probe,
+}
+
+pub fn set_fragments(socket: BorrowedFd<'_>, v4: bool, fragments: Fragments) -> io::Result<()> {
+    let (level, name, value) = match (v4, fragments) {
+        (true, Fragments::Allowed) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
+        (true, Fragments::Here) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_WANT),
+        (true, Fragments::Refused) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+        (true, Fragments::Probe) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE),
+        (false, Fragments::Allowed | Fragments::Here) => {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_WANT)
+        }
+        (false, Fragments::Refused) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+        (false, Fragments::Probe) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE),
     };
     set_option(socket, level, name, value)
 }

@@ -102,12 +102,14 @@ impl RecvRoom {
         // SAFETY: `prepare` has pointed the first `count` headers at rooms of the lengths they state; the rooms are boxed,
         // apart from each other and borrowed by `self`, which is held exclusively until the call has returned.
         let received = unsafe {
-            libc::recvmmsg(
+            // Not by the C library's function: that one is a point where threads can be cancelled, which costs.
+            libc::syscall(
+                libc::SYS_recvmmsg,
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 count as libc::c_uint,
                 libc::MSG_DONTWAIT,
-                ptr::null_mut(),
+                ptr::null_mut::<libc::timespec>(),
             )
         };
         self.received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
@@ -115,22 +117,25 @@ impl RecvRoom {
     }
 
     /// What the last [`RecvRoom::receive`] took, one by one. What came from no IP address or was cut off is left out.
-    pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let headers = self.headers.iter().take(self.received);
-        let places = headers.zip(self.names.iter()).zip(self.buffers.chunks_exact(STRIDE));
-        places.flat_map(|((header, name), buffer)| {
-            let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
-            let from = address(name, header.msg_hdr.msg_namelen).filter(|_| whole);
-            let bytes =
-                usize::try_from(header.msg_len).ok().and_then(|length| buffer.get(..length)).unwrap_or_default();
-            let (mut to, mut segment) = (None, bytes.len());
-            for control in controls(&header.msg_hdr) {
-                to = to.or_else(|| control.local_address());
-                segment = control.segment().unwrap_or(segment);
-            }
-            from.into_iter()
-                .flat_map(move |from| segments(bytes, segment).map(move |bytes| Datagram { from, to, bytes }))
-        })
+    pub fn datagrams(&self) -> Datagrams<'_> {
+        Datagrams { room: self, place: 0, of_place: None }
+    }
+
+    /// What one place holds.
+    fn place(&self, place: usize) -> Option<OfPlace<'_>> {
+        let header = &self.headers[place];
+        let from = address(&self.names[place], header.msg_hdr.msg_namelen)?;
+        let buffer = &self.buffers[place * STRIDE..][..DATAGRAM];
+        let rest = buffer.get(..usize::try_from(header.msg_len).ok()?)?;
+        if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+            return None;
+        }
+        let mut of_place = OfPlace { from, to: None, segment: rest.len(), rest: Some(rest) };
+        for control in controls(&header.msg_hdr) {
+            of_place.to = of_place.to.or_else(|| control.local_address());
+            of_place.segment = control.segment().unwrap_or(of_place.segment);
+        }
+        Some(of_place)
     }
 
     /// Takes one error off the socket's queue: `Ok(None)` is one that is no ICMP message, an error means that there is
@@ -156,10 +161,50 @@ impl RecvRoom {
     }
 }
 
-/// The datagrams in `bytes`: `segment` bytes each, the last one what is left. An empty datagram is one, too.
-fn segments(bytes: &[u8], segment: usize) -> impl Iterator<Item = &[u8]> {
-    let empty = bytes.is_empty().then_some(bytes);
-    empty.into_iter().chain(bytes.chunks(segment.max(1)))
+/// Datagrams of one sender that the kernel has handed over as one.
+struct OfPlace<'a> {
+    from: SocketAddr,
+    to: Option<IpAddr>,
+    /// Length of each but the last, which may be shorter.
+    segment: usize,
+    /// None after the last. A datagram can be empty.
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> OfPlace<'a> {
+    fn next(&mut self) -> Option<Datagram<'a>> {
+        let rest = self.rest?;
+        let (bytes, rest) = match rest.split_at_checked(self.segment) {
+            Some((bytes, rest)) if !rest.is_empty() && !bytes.is_empty() => (bytes, Some(rest)),
+            _ => (rest, None),
+        };
+        self.rest = rest;
+        Some(Datagram { from: self.from, to: self.to, bytes })
+    }
+}
+
+/// See [`RecvRoom::datagrams`].
+pub struct Datagrams<'a> {
+    room: &'a RecvRoom,
+    place: usize,
+    of_place: Option<OfPlace<'a>>,
+}
+
+impl<'a> Iterator for Datagrams<'a> {
+    type Item = Datagram<'a>;
+
+    fn next(&mut self) -> Option<Datagram<'a>> {
+        loop {
+            if let Some(datagram) = self.of_place.as_mut().and_then(OfPlace::next) {
+                return Some(datagram);
+            }
+            if self.place == self.room.received {
+                return None;
+            }
+            self.of_place = self.room.place(self.place);
+            self.place += 1;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +213,11 @@ mod tests {
 
     #[test]
     fn datagrams_handed_over_as_one_are_taken_apart() {
-        let cut = |bytes: &'static str, segment| segments(bytes.as_bytes(), segment).collect::<Vec<_>>();
+        let cut = |bytes: &'static str, segment| {
+            let from = SocketAddr::from(([127, 0, 0, 1], 9));
+            let mut of_place = OfPlace { from, to: None, segment, rest: Some(bytes.as_bytes()) };
+            std::iter::from_fn(move || of_place.next().map(|datagram| datagram.bytes)).collect::<Vec<_>>()
+        };
         assert_eq!(cut("aabbcc", 2), [b"aa", b"bb", b"cc"]);
         assert_eq!(cut("aabbc", 2), [&b"aa"[..], b"bb", b"c"]);
         assert_eq!(cut("aa", 2), [b"aa"]);

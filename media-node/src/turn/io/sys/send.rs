@@ -170,10 +170,6 @@ impl<'p> Batch<'_, 'p> {
         self.room.messages.len() == MESSAGES || self.room.iovecs.len() + PARTS > DATAGRAMS * PARTS
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.room.messages.is_empty()
-    }
-
     /// Adds one behind those that are there. [`Batch::is_full`] must be false.
     pub fn push(&mut self, datagram: Outgoing<'_, 'p>) {
         let (length, largest) = (datagram.len(), self.room.largest_segment);
@@ -240,7 +236,9 @@ impl<'p> Batch<'_, 'p> {
         // exclusively and has not changed since, and the other iovecs point at payloads that `'p` keeps borrowed while
         // `self` lives, or at tails that live for ever.
         let sent = unsafe {
-            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as libc::c_uint, FLAGS as _)
+            // Not by the C library's function: see `RecvRoom::receive`.
+            let (headers, count) = (headers.as_mut_ptr(), headers.len() as libc::c_uint);
+            libc::syscall(libc::SYS_sendmmsg, socket.as_raw_fd(), headers, count, FLAGS)
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
