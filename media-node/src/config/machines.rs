@@ -6,9 +6,17 @@ use crate::turn::proto::RelayAddresses;
 /// What a machines file says of one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    Addresses(RelayAddresses),
+    Machine(Machine),
     /// The machine is not in it, or has no address yet: whoever keeps the file may still be at it.
     NotYet,
+}
+
+/// One machine with an address at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    pub relays: RelayAddresses,
+    /// As the cloud calls its type.
+    pub machine_type: Option<String>,
 }
 
 /// Looks `machine` up. Mistakes in the entries of other machines are not this one's business.
@@ -31,7 +39,7 @@ pub fn find(text: &str, machine: &str) -> Result<Found, Mistakes> {
     let pairs = relay_pairs(&path, entry.addresses, entry.public_addresses, &mut mistakes);
     match (pairs, mistakes.is_empty()) {
         (_, false) => Err(mistakes),
-        (Some(pairs), true) => Ok(Found::Addresses(pairs)),
+        (Some(relays), true) => Ok(Found::Machine(Machine { relays, machine_type: entry.machine_type })),
         (None, true) => Ok(Found::NotYet),
     }
 }

@@ -173,6 +173,8 @@ pub struct RawMachines {
 pub struct RawMachine {
     pub addresses: Option<List<As<IpAddr>>>,
     pub public_addresses: Option<List<As<IpAddr>>>,
+    /// As in `capacity`, which wins.
+    pub machine_type: Option<String>,
 }
 
 /// A relayed port.

@@ -4,7 +4,7 @@ use super::{
     Capacity, Overrides, RelaySource, Threads, TurnConfig,
     capacity::InterfaceName,
     json_schema,
-    machines::{self, Found},
+    machines::{self, Found, Machine},
     parse,
     warnings::{PortSettings, of_ports},
 };
@@ -364,13 +364,16 @@ fn the_command_line_wins_over_the_file() {
 fn a_machine_is_found_by_its_name_and_others_mistakes_do_not_matter() {
     let text = "
 machines:
-  centralindia-1: {addresses: [10.200.0.11, 'fd00:200::11'], publicAddresses: [203.0.113.7]}
+  centralindia-1: {addresses: [10.200.0.11, 'fd00:200::11'], publicAddresses: [203.0.113.7], machineType: c5.2xlarge}
   centralindia-2: {addresses: [nonsense]}
   southindia-1: {addresses: []}
 ";
     assert_eq!(
         machines::find(text, "centralindia-1"),
-        Ok(Found::Addresses(relays(&[("10.200.0.11", "203.0.113.7"), ("fd00:200::11", "fd00:200::11")])))
+        Ok(Found::Machine(Machine {
+            relays: relays(&[("10.200.0.11", "203.0.113.7"), ("fd00:200::11", "fd00:200::11")]),
+            machine_type: Some("c5.2xlarge".into()),
+        }))
     );
     assert_eq!(machines::find(text, "southindia-1"), Ok(Found::NotYet));
     assert_eq!(machines::find(text, "southindia-2"), Ok(Found::NotYet));

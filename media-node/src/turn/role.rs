@@ -29,7 +29,11 @@ use super::{
 use crate::{
     admin::{self, tls::TlsFiles},
     cli::{Failure, TurnArgs},
-    config::{self, RelaySource, Threads, TurnConfig, machines::Found, warnings},
+    config::{
+        self, RelaySource, Threads, TurnConfig,
+        machines::{Found, Machine},
+        warnings,
+    },
     health, http,
     life::Duty,
     log, machine,
@@ -158,8 +162,10 @@ fn report_check(path: &Path, config: &TurnConfig) -> Result<(), Failure> {
 }
 
 /// Where the load of this machine is read.
-fn measured(config: &TurnConfig, relays: &RelayAddresses) -> machine::Reader {
-    machine::Reader { relays: relays.iter().map(|relay| relay.local).collect(), capacity: config.capacity.clone() }
+fn measured(config: &TurnConfig, machine: &Machine) -> machine::Reader {
+    let mut capacity = config.capacity.clone();
+    capacity.machine_type = capacity.machine_type.or_else(|| machine.machine_type.clone());
+    machine::Reader { relays: machine.relays.iter().map(|relay| relay.local).collect(), capacity }
 }
 
 /// What the node asks itself for, and where. None if it is told not to.
@@ -200,11 +206,12 @@ async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64)
     tracing::info!(version = crate::node::VERSION, config = %config.hash, realm = %config.realm, "starting");
     open_http(&node, &config, tls).await?;
 
-    let Some((relays, secrets)) = signals.unless_ended(&node, wait_for_inputs(&config)).await else {
+    let Some((machine, secrets)) = signals.unless_ended(&node, wait_for_inputs(&config)).await else {
         return Ok(());
     };
+    let relays = machine.relays.clone();
     let (shared, mut shards) = open_shards(&config, relays.clone(), &secrets, descriptors)?;
-    machine::follow(Arc::clone(&node.machine), measured(&config, &relays));
+    machine::follow(Arc::clone(&node.machine), measured(&config, &machine));
     let secret = secrets.secrets().map(|secrets| watch::Sender::new(secrets.current));
     let peers = secret.as_ref().and_then(|secret| probed(&config, &relays, secret.subscribe()));
     let health = follow_secrets(secrets, Arc::clone(&shared), secret);
@@ -295,33 +302,33 @@ async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> 
 }
 
 /// What the node cannot start without and may have to wait for. Alive, not ready.
-async fn wait_for_inputs(config: &TurnConfig) -> (RelayAddresses, Follower) {
-    let relays = relay_addresses(config).await;
+async fn wait_for_inputs(config: &TurnConfig) -> (Machine, Follower) {
+    let machine = this_machine(config).await;
     let mut follower = Follower::new(config.auth.clone());
     follower.look();
     while follower.secrets().is_none() {
         sleep(WAITING).await;
         follower.look();
     }
-    (relays, follower)
+    (machine, follower)
 }
 
-async fn relay_addresses(config: &TurnConfig) -> RelayAddresses {
+async fn this_machine(config: &TurnConfig) -> Machine {
     // Each reason to wait is said once.
     let mut said = String::new();
     loop {
         let why = match &config.relay_addresses {
-            RelaySource::Given(relays) => return relays.clone(),
+            RelaySource::Given(relays) => return Machine { relays: relays.clone(), machine_type: None },
             RelaySource::Detect => match addresses::choose(&config.listeners, addresses::default_route) {
                 Some(relays) => {
                     let found: Vec<_> = relays.iter().map(|address| address.local).collect();
                     tracing::info!(addresses = ?found, "relay.addresses is left out: relaying on the listeners' addresses or those of the default route");
-                    return relays;
+                    return Machine { relays, machine_type: None };
                 }
                 None => "relay.addresses: there is no default route to find an address by: write the address that packets arrive at".to_owned(),
             },
             RelaySource::Machines { file, machine } => match config::find_machine(file, machine) {
-                Ok(Found::Addresses(relays)) => return relays,
+                Ok(Found::Machine(machine)) => return machine,
                 Ok(Found::NotYet) => {
                     format!("relay.machinesFile: {} has no addresses for {machine} yet", file.display())
                 }
