@@ -16,9 +16,9 @@ use super::config::Family;
 use super::counters::Drop;
 use super::encode::message_type;
 use super::message::{ChannelData, Class, HEADER, Message, method};
-use super::server::{ClientPath, Now, PeerError, Reaction, RelayId, Server, ToClient, ToPeer};
+use super::server::{ClientPath, Now, PeerError, Reaction, RelayId, Server, ToClient, ToPeer, Transport};
 
-/// Largest UDP payload over IPv4. Over IPv6 it is 20 more, which nobody needs.
+/// Largest UDP payload over IPv4. Over IPv6 it is 20 more, and on a stream 65535 would fit, which nobody needs.
 const DATAGRAM_MAX: usize = 65_507;
 
 impl Server {
@@ -106,7 +106,7 @@ impl Server {
         }
         let path = allocation.path;
         let head = match allocation.channels.number(peer, now.instant) {
-            Some(number) => channel_head(number, payload).ok_or(Drop::TooLarge)?,
+            Some(number) => channel_head(number, payload, path.transport).ok_or(Drop::TooLarge)?,
             None => data_head(self.transaction(), peer, payload).ok_or(Drop::TooLarge)?,
         };
         Ok(ToClient { path, head, payload })
@@ -201,13 +201,17 @@ impl Head {
     }
 }
 
-fn channel_head(number: u16, payload: &[u8]) -> Option<Head> {
+/// Section 12.5: padded on streams.
+fn channel_head(number: u16, payload: &[u8], transport: Transport) -> Option<Head> {
     if payload.len() > DATAGRAM_MAX - 4 {
         return None;
     }
     let mut head = Head::new();
     head.push(&number.to_be_bytes());
     head.push(&u16::try_from(payload.len()).ok()?.to_be_bytes());
+    if transport.is_stream() {
+        head.padding = u8::try_from(payload.len().next_multiple_of(4) - payload.len()).ok()?;
+    }
     Some(head)
 }
 

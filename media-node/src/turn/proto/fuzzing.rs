@@ -4,11 +4,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::attribute::{ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, LIFETIME};
 use super::counters::ShardSnapshot;
+use super::framing::{self, FRAME_MAX, Next};
 use super::message::{ChannelData, Message, method};
 use super::test_support::{Bytes, Client, Event, Heard, Story, Style, World};
 
-/// The parser: whatever bytes arrive, every accessor works, and what is read lies inside the input.
+/// The framing of streams and the parser: whatever bytes arrive, every accessor works, and what is read lies inside the input.
 pub fn decode(bytes: &[u8]) {
+    if let Ok(Next::Frame(length)) = framing::next(bytes, FRAME_MAX) {
+        assert!(length > 0 && length <= bytes.len());
+    }
     if let Some(data) = ChannelData::decode(bytes) {
         assert!(data.payload.len() + 4 <= bytes.len());
     }

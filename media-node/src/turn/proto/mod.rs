@@ -10,11 +10,13 @@
 //! 2. A datagram arrived on a relay socket: [`Server::handle_peer`]. If it returns a [`ToClient`], send `head`, the
 //!    payload and `tail` as one datagram on its path (three iovecs; `tail` is 0 to 3 bytes).
 //! 3. A relay socket reported an ICMP error: [`Server::handle_peer_error`], same result.
-//! 4. [`Server::poll_timeout`] says when to call [`Server::handle_timeout`]. It is O(1). Early, late or repeated calls
+//! 4. On a stream (TCP, TLS) messages are told apart by [`framing`], and each is handed on as if it were a datagram. When
+//!    a connection ends, for whatever reason: [`Server::handle_closed`].
+//! 5. [`Server::poll_timeout`] says when to call [`Server::handle_timeout`]. It is O(1). Early, late or repeated calls
 //!    are harmless: whatever has expired is treated as gone from its instant on, swept or not.
 //!
 //! Relay sockets are opened and closed through [`RelayPorts`], synchronously, inside `handle_client`,
-//! `handle_timeout` and `close_all` only. A [`RelayId`] is the shell's; it should be small and reused (a slab index),
+//! `handle_closed`, `handle_timeout` and `close_all` only. A [`RelayId`] is the shell's; it should be small and reused (a slab index),
 //! because the core keeps a table as long as the largest one. After `close` an id may be reused at once.
 //!
 //! A 5-tuple must stay on its shard (`SO_REUSEPORT` does that): another shard does not know its allocation.
@@ -32,11 +34,14 @@
 //!
 //! # What is left out
 //!
-//! - TCP and TLS between client and server: [`Transport`] has room for them.
+//! - DTLS between client and server (RFC 7350): no browser asks a TURN server for it, and what is relayed is encrypted
+//!   end to end anyway.
 //! - ALTERNATE-SERVER (300): a draining server answers 508, and the client goes elsewhere by its own list.
 //! - Anonymous usernames are not offered; a USERHASH is served if the name behind it is known. `usernames.rs` says why.
 //! - SOFTWARE: it tells attackers more than clients, and costs room in the challenge.
-//! - Mobility (RFC 8016), TCP relaying (RFC 6062), third-party authorisation (RFC 7635), RFC 3489 clients.
+//! - TCP relaying (RFC 6062): browsers gather no such candidates, and a server that opens connections into networks is
+//!   worth far more to an attacker than one that sends datagrams.
+//! - Mobility (RFC 8016), third-party authorisation (RFC 7635), RFC 3489 clients.
 //! - Bandwidth limits, and a rate limit of unauthenticated requests: each of these costs one or two HMACs here and no
 //!   memory, and is answered with less than three times its size.
 
@@ -52,6 +57,7 @@ mod create_permission;
 pub mod credentials;
 mod data;
 pub mod encode;
+pub mod framing;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fuzzing;
 pub mod integrity;

@@ -46,6 +46,19 @@ pub struct RelayId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     Udp,
+    Tcp,
+    Tls,
+}
+
+impl Transport {
+    /// Messages follow each other without anything between them (see [`framing`](super::framing)), in order, and from
+    /// an address that is proven.
+    pub fn is_stream(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls => true,
+        }
+    }
 }
 
 /// A client's 5-tuple.
@@ -58,7 +71,7 @@ pub struct ClientPath {
     pub transport: Transport,
 }
 
-/// Opens and closes relay sockets. Called inside `handle_client`, `handle_timeout` and `close_all` only.
+/// Opens and closes relay sockets. Called inside `handle_client`, `handle_closed`, `handle_timeout` and `close_all` only.
 pub trait RelayPorts {
     /// Bind a UDP socket to exactly this address and port.
     fn open(&mut self, address: IpAddr, port: u16) -> Result<RelayId, OpenError>;
@@ -98,7 +111,7 @@ pub struct ToPeer<'i> {
     pub dont_fragment: bool,
 }
 
-/// A datagram for a client: head, payload (a slice of the peer's datagram), tail.
+/// A message for a client: head, payload (a slice of the peer's datagram), tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToClient<'i> {
     pub path: ClientPath,
@@ -115,12 +128,12 @@ impl ToClient<'_> {
         self.head.as_bytes()
     }
 
-    /// The padding of a Data indication: 0 to 3 zero bytes. Channel data over UDP has none.
+    /// Padding: 0 to 3 zero bytes. Channel data over UDP has none.
     pub fn tail(&self) -> &'static [u8] {
         &[0; 3][..usize::from(self.head.padding)]
     }
 
-    /// Length of the whole datagram.
+    /// Length of the whole message.
     pub fn total_len(&self) -> usize {
         self.head().len() + self.payload.len() + self.tail().len()
     }
@@ -193,7 +206,7 @@ impl Server {
         }
     }
 
-    /// A datagram arrived on a listener. RFC 7983 tells channel data and STUN apart by the first byte.
+    /// A datagram arrived on a listener, or a frame on a connection. RFC 7983 tells channel data and STUN apart by the first byte.
     pub fn handle_client<'s, 'i>(
         &'s mut self,
         now: Now,
@@ -256,6 +269,19 @@ impl Server {
                 Some(Timer::Allocation(slot)) => self.expire(slot, now.instant, relays),
             }
         }
+    }
+
+    /// The connection of a 5-tuple is gone, and its allocation with it (RFC 8656 section 4).
+    pub fn handle_closed(&mut self, _now: Now, relays: &mut impl RelayPorts, path: &ClientPath) {
+        let Some(slot) = self.allocations.slot(path) else { return };
+        self.close_relay(slot, Family::V4, relays);
+        self.close_relay(slot, Family::V6, relays);
+        self.settle(slot);
+    }
+
+    /// Whether this 5-tuple has an allocation.
+    pub fn has_allocation(&self, path: &ClientPath) -> bool {
+        self.allocations.slot(path).is_some()
     }
 
     /// When to call `handle_timeout`. O(1).
@@ -524,8 +550,9 @@ fn headers(path: &ClientPath) -> usize {
     8 + if path.remote.is_ipv4() { 20 } else { 40 }
 }
 
+/// On a stream nobody gets what somebody else asked for.
 fn amplifies(path: &ClientPath, request: usize, reply: usize) -> bool {
-    reply + headers(path) > 3 * (request + headers(path))
+    !path.transport.is_stream() && reply + headers(path) > 3 * (request + headers(path))
 }
 
 /// Unknown attributes named in one answer. A client that sends more learns of the others the next time.

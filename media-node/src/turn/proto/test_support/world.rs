@@ -198,6 +198,12 @@ impl World {
         }
     }
 
+    /// The connection of a stream ends.
+    pub fn close(&mut self, path: &ClientPath) {
+        let (server, relays) = &mut self.shards[Self::shard_of(path)];
+        server.handle_closed(self.now, relays, path);
+    }
+
     /// A datagram arrives on a relay socket; the result is what a client gets.
     pub fn peer_sends(&mut self, relay: SocketAddr, from: SocketAddr, payload: &[u8]) -> Option<(ClientPath, Vec<u8>)> {
         self.shards.iter_mut().find_map(|(server, relays)| {

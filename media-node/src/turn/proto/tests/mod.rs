@@ -8,6 +8,7 @@ mod permissions;
 mod properties;
 mod refreshing;
 mod relaying;
+mod streams;
 mod vectors;
 
 use std::net::SocketAddr;
