@@ -11,5 +11,6 @@ mod log;
 mod machine;
 mod metrics;
 mod node;
+mod pem;
 mod process;
 pub mod turn;

@@ -25,7 +25,7 @@ use super::{
     router,
     tls::{TlsError, TlsFiles},
 };
-use crate::{config::Admin, http, node::Node};
+use crate::{config::Admin, http, node::Node, pem::PemError};
 
 /// An authority.
 struct Authority {
@@ -214,7 +214,7 @@ async fn renewed_certificates_are_used_without_a_restart_and_broken_ones_are_not
     assert!(!world.tls.refresh().unwrap(), "nothing has changed");
 
     std::fs::write(world.directory.path().join("tls.key"), "not a key").unwrap();
-    assert!(matches!(world.tls.refresh(), Err(TlsError::Empty { key: "admin.key", .. })));
+    assert!(matches!(world.tls.refresh(), Err(TlsError::Pem(PemError::Empty { key: "admin.key", .. }))));
     world.ask(Some(&old_client), (Method::GET, "/v1/status"), "").await.expect("the last ones are in force");
 
     write(world.directory.path(), &renewed.server(), &renewed);
