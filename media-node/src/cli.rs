@@ -28,7 +28,7 @@ Try it on this machine:
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Relay media for clients that cannot reach each other (TURN, RFC 8656, over UDP)
+    /// Relay media for clients that cannot reach each other (TURN, RFC 8656, over UDP, TCP and TLS)
     ///
     /// Reads one YAML file and reports every mistake in it at once. SIGTERM and SIGINT refuse new allocations and give
     /// live ones the time of drain.onTerminate [default: 30s]; a second signal ends the process at once.
@@ -68,6 +68,12 @@ pub struct TurnArgs {
     /// What the cloud calls this type of machine, such as c5.2xlarge; wins over capacity.machineType
     #[arg(long, value_name = "TYPE", env = "RTC_MACHINE_TYPE")]
     pub machine_type: Option<String>,
+
+    /// Give up root for this user id once the listeners are open, so that ports below 1024 can be had without keeping any
+    /// right. Needs root or CAP_SETUID at start. What is read again later (secrets, certificates, the machines file) must
+    /// be readable for that user
+    #[arg(long, value_name = "UID", env = "RTC_RUN_AS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub run_as: Option<u32>,
 
     /// How log lines look on stderr [default: plain on a terminal, json elsewhere]. RUST_LOG sets the level, such as
     /// RUST_LOG=debug [default: info]

@@ -51,7 +51,8 @@ async fn healthz(State(app): State<App>) -> Response {
 async fn readyz(State(app): State<App>) -> Response {
     match app.node.state() {
         NodeState::Starting => {
-            let message = "starting: the log says what is waited for (relay addresses or the secret)\n";
+            let message =
+                "starting: the log says what is waited for (relay addresses, the secret or the certificate)\n";
             (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
         }
         NodeState::Active | NodeState::Draining | NodeState::Drained => (StatusCode::OK, "ok\n").into_response(),

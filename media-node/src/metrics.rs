@@ -4,6 +4,8 @@
 
 mod machine;
 mod peer_rules;
+mod streams;
+mod tls;
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -206,6 +208,8 @@ fn turn_metrics(page: &mut Page<'_>, turn: &Turn) -> fmt::Result {
         "Datagrams from clients that were lost because a listener's receive buffer was full.",
         threads.iter().map(|(shard, io)| ([("shard", shard.as_str())], io.listener_overflows())),
     )?;
+    streams::metrics(page, turn)?;
+    turn.certificate().map_or(Ok(()), |certificate| tls::metrics(page, certificate))?;
     let secrets = turn.secrets.read();
     page.gauge(
         "rtcfleet_turn_secrets_changed_timestamp",

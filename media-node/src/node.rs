@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::{
     life::{Duty, Life, Refusal},
     machine::Machine,
-    turn::{probe, role::Turn},
+    turn::{certificate::Certificate, probe, role::Turn},
 };
 
 /// Release of this binary.
@@ -127,7 +127,7 @@ impl Node {
             drain,
             sessions: self.sessions(),
             counters: self.turn.get().map_or_else(Counters::default, Turn::counters),
-            certificate: None,
+            certificate: self.turn.get().and_then(Turn::certificate).map(Certificate::status),
             peer_rules: self.peer_rules.read().last,
             load: self.machine.seen(Instant::now()).and_then(|seen| seen.load),
         }

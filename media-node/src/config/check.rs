@@ -10,8 +10,8 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig, capacity,
-    raw::{RawAdmin, RawAuth, RawListener, RawProbe, RawQuotas, RawRelay, RawTurn},
+    Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig, capacity, listeners,
+    raw::{RawAdmin, RawAuth, RawProbe, RawQuotas, RawRelay, RawTurn},
     values::{As, List, Whole},
 };
 use crate::turn::proto::{PortRange, Quotas, Realm, RelayAddress, RelayAddresses};
@@ -20,7 +20,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-const MAX_LISTENERS: usize = 16;
 const MAX_CIDRS: usize = 1000;
 
 const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
@@ -37,11 +36,12 @@ pub fn check(
     hash: ConfigHash,
 ) -> Result<TurnConfig, Mistakes> {
     let m = &mut mistakes;
-    let RawTurn { realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe } = raw;
+    let RawTurn { realm, listeners, tls, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe } = raw;
     let relay = relay.unwrap_or_default();
 
     let realm = realm_of(realm, m);
-    let listeners = listeners_of(listeners, m);
+    let listeners = listeners::of(listeners, m);
+    let tls = listeners::tls(tls, &listeners, base, m);
     let relay_ports = ports_of(&relay, m);
     let allow_peers = cidrs_of("relay.allowPeers", relay.allow_peers.as_ref(), m);
     let deny_peers = cidrs_of("relay.denyPeers", relay.deny_peers.as_ref(), m);
@@ -59,8 +59,9 @@ pub fn check(
     let capacity = capacity::of(capacity, overrides, m);
     let probe_interval = probe_interval_of(probe, m);
     if let Some(ports) = relay_ports {
-        overlaps_of(ports, &listeners, admin.as_ref(), metrics, m);
+        listeners::overlaps(ports, &listeners, admin.as_ref(), metrics, m);
     }
+    listeners::clashes(&listeners, admin.as_ref(), metrics, m);
     if admin.as_ref().is_some_and(|admin| admin.address == metrics) {
         m.add("admin.address", format!("{metrics} is metrics.address as well: write another port"));
     }
@@ -68,7 +69,8 @@ pub fn check(
     match (realm, relay_ports, relay_addresses, auth, mistakes.is_empty()) {
         (Some(realm), Some(relay_ports), Some(relay_addresses), Some(auth), true) => Ok(TurnConfig {
             realm,
-            listeners: listeners.into_iter().map(|(_, address)| address).collect(),
+            listeners: listeners.into_iter().map(|(_, listener)| listener).collect(),
+            tls,
             relay_addresses,
             relay_ports,
             allow_peers,
@@ -88,14 +90,14 @@ pub fn check(
 }
 
 /// Notes that `path` is missing, unless a mistake there is the reason.
-fn missing(path: &str, instead: &str, m: &mut Mistakes) {
+pub fn missing(path: &str, instead: &str, m: &mut Mistakes) {
     if !m.mention(path) {
         m.add(path, format!("is missing: write {instead}"));
     }
 }
 
 /// The items of a list that could be read, with their numbers; empty ones are mistakes.
-fn items<T>(path: &str, list: Option<List<T>>, max: usize, m: &mut Mistakes) -> Vec<(usize, T)> {
+pub fn items<T>(path: &str, list: Option<List<T>>, max: usize, m: &mut Mistakes) -> Vec<(usize, T)> {
     let list = list.map(|list| list.0).unwrap_or_default();
     if list.len() > max {
         m.add(path, format!("has {} entries: write {max} at the most", list.len()));
@@ -134,40 +136,6 @@ fn realm_of(realm: Option<As<Realm>>, m: &mut Mistakes) -> Option<Realm> {
     realm.map(|realm| realm.0)
 }
 
-fn listeners_of(list: Option<List<RawListener>>, m: &mut Mistakes) -> Vec<(usize, SocketAddr)> {
-    let instead = "a list such as [{protocol: UDP, address: \"0.0.0.0:3478\"}]";
-    match &list {
-        None => missing("listeners", instead, m),
-        Some(list) if list.0.is_empty() => m.add("listeners", format!("is empty: write {instead}")),
-        Some(_) => {}
-    }
-    let mut found: Vec<(usize, SocketAddr)> = Vec::new();
-    for (index, RawListener { protocol, address }) in items("listeners", list, MAX_LISTENERS, m) {
-        let path = format!("listeners[{index}].protocol");
-        match protocol.as_deref() {
-            Some("UDP") => {}
-            Some(later @ ("TCP" | "TLS")) => {
-                m.add(path, format!("{later} is not served yet: write UDP, or remove this listener"));
-            }
-            Some(other) => m.add(path, format!("{other:?} is not a protocol: write UDP")),
-            None => missing(&path, "UDP", m),
-        }
-        let path = format!("listeners[{index}].address");
-        let Some(As(address)) = address else {
-            missing(&path, "an address and a port such as \"0.0.0.0:3478\"", m);
-            continue;
-        };
-        if address.ip().is_multicast() {
-            m.add(path, format!("{} is a multicast address: write one of this machine", address.ip()));
-        } else if let Some((first, _)) = found.iter().find(|(_, other)| *other == address) {
-            m.add(path, format!("{address} is the address of listeners[{first}] as well: remove one of them"));
-        } else {
-            found.push((index, address));
-        }
-    }
-    found
-}
-
 fn ports_of(relay: &RawRelay, m: &mut Mistakes) -> Option<PortRange> {
     let port = |written: Option<Whole<_>>, default| match written {
         None => Some(default),
@@ -182,28 +150,6 @@ fn ports_of(relay: &RawRelay, m: &mut Mistakes) -> Option<PortRange> {
         );
     }
     range
-}
-
-/// A relayed port must never be a port that means something else on this machine: a peer could be led to it.
-fn overlaps_of(
-    ports: PortRange,
-    listeners: &[(usize, SocketAddr)],
-    admin: Option<&Admin>,
-    metrics: SocketAddr,
-    m: &mut Mistakes,
-) {
-    let others = listeners
-        .iter()
-        .map(|(index, address)| (format!("listeners[{index}].address"), *address))
-        .chain(admin.map(|admin| ("admin.address".to_owned(), admin.address)))
-        .chain([("metrics.address".to_owned(), metrics)]);
-    for (path, address) in others.filter(|(_, address)| ports.contains(address.port())) {
-        let (port, first, last) = (address.port(), ports.first(), ports.last());
-        m.add(
-            path,
-            format!("port {port} is one of the relayed ports {first}-{last}: write one outside, or narrow the range"),
-        );
-    }
 }
 
 fn cidrs_of(path: &str, list: Option<&List<As<IpNet>>>, m: &mut Mistakes) -> Vec<IpNet> {

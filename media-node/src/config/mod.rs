@@ -3,6 +3,7 @@
 
 pub mod capacity;
 mod check;
+mod listeners;
 pub mod machines;
 mod raw;
 mod values;
@@ -33,8 +34,10 @@ use crate::turn::proto::{PortRange, Quotas, Realm, RelayAddresses};
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnConfig {
     pub realm: Realm,
-    /// UDP, never empty, no port 0.
-    pub listeners: Vec<SocketAddr>,
+    /// Never empty, no port 0.
+    pub listeners: Vec<Listener>,
+    /// Some if there is a TLS listener.
+    pub tls: Option<Tls>,
     pub relay_addresses: RelaySource,
     pub relay_ports: PortRange,
     pub allow_peers: Vec<IpNet>,
@@ -50,6 +53,46 @@ pub struct TurnConfig {
     /// Between two rounds of asking the node itself for peers that it must refuse. None: never.
     pub probe_interval: Option<Duration>,
     pub hash: ConfigHash,
+}
+
+/// Where clients are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub protocol: Protocol,
+    pub address: SocketAddr,
+}
+
+/// What clients speak on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Udp,
+    Tcp,
+    /// Plain TCP as well.
+    Tls,
+}
+
+impl Protocol {
+    /// TCP and TLS have their ports together, apart from those of UDP.
+    fn is_udp(self) -> bool {
+        self == Self::Udp
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        })
+    }
+}
+
+/// PEM files of TLS listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// How the node learns where it relays.

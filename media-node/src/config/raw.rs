@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::capacity::{Amount, InterfaceName};
-use super::values::{As, Bounded, List, Whole};
+use super::{
+    Protocol,
+    values::{As, Bounded, List, Whole},
+};
 use crate::turn::proto::Realm;
 
 /// Configuration of `media-node turn`. Durations are strings such as 30s, 10m, 24h or 1h30m. Relative paths start at
@@ -23,6 +26,7 @@ pub struct RawTurn {
     /// Where clients are served. 1 to 16.
     #[schemars(required)]
     pub listeners: Option<List<RawListener>>,
+    pub tls: Option<RawTls>,
     pub relay: Option<RawRelay>,
     #[schemars(required)]
     pub auth: Option<RawAuth>,
@@ -41,12 +45,24 @@ pub struct RawTurn {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RawListener {
-    /// UDP. TCP and TLS are not served yet.
+    /// UDP, TCP or TLS. A TLS listener takes plain TURN over TCP as well.
     #[schemars(required)]
-    pub protocol: Option<String>,
-    /// Address and port. "[::]:3478" takes IPv6 only: write a second listener for IPv4.
+    pub protocol: Option<As<Protocol>>,
+    /// Address and port. "[::]:3478" takes IPv6 only: write a second listener for IPv4. TCP and TLS cannot share a port.
     #[schemars(required)]
     pub address: Option<As<SocketAddr>>,
+}
+
+/// What TLS listeners show. Both files are read again when they change; the node waits until they are there.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawTls {
+    /// PEM file with the certificate, then its issuers.
+    #[schemars(required)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    #[schemars(required)]
+    pub key: Option<PathBuf>,
 }
 
 /// Where relayed ports are opened, and whom they may talk to.

@@ -1,7 +1,7 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use super::{
-    Capacity, Overrides, RelaySource, Threads, TurnConfig,
+    Capacity, Listener, Overrides, Protocol, RelaySource, Threads, TurnConfig,
     capacity::InterfaceName,
     json_schema,
     machines::{self, Found, Machine},
@@ -44,7 +44,8 @@ fn relays(pairs: &[(&str, &str)]) -> RelayAddresses {
 fn a_file_with_only_what_has_no_default_is_enough() {
     let config = good(SMALLEST);
     assert_eq!(config.realm.as_str(), "turn.example.org");
-    assert_eq!(config.listeners, ["0.0.0.0:3478".parse().unwrap()]);
+    assert_eq!(config.listeners, [Listener { protocol: Protocol::Udp, address: "0.0.0.0:3478".parse().unwrap() }]);
+    assert_eq!(config.tls, None);
     assert_eq!(config.relay_addresses, RelaySource::Detect);
     assert_eq!((config.relay_ports.first(), config.relay_ports.last()), (49152, 65535));
     assert_eq!(config.auth.current, Path::new("/etc/turn/secrets/current"), "relative to the file");
@@ -68,6 +69,9 @@ realm: turn.example.org
 listeners:
   - {protocol: UDP, address: '0.0.0.0:3478'}
   - {protocol: UDP, address: '[::]:3478'}
+  - {protocol: TCP, address: '0.0.0.0:3478'}
+  - {protocol: TLS, address: '0.0.0.0:443'}
+tls: {certificate: tls.crt, key: /run/tls.key}
 relay:
   addresses: [10.0.0.7, '2001:db8::7']
   publicAddresses: [203.0.113.7]
@@ -85,7 +89,13 @@ capacity: {nic: {interface: eth1, tx: 10G, rx: 2.5G, packets: 1M}, machineType: 
 probe: {interval: 5m}
 ",
     );
-    assert_eq!(config.listeners.len(), 2);
+    let protocols: Vec<_> = config.listeners.iter().map(|listener| listener.protocol).collect();
+    assert_eq!(protocols, [Protocol::Udp, Protocol::Udp, Protocol::Tcp, Protocol::Tls]);
+    let tls = config.tls.unwrap();
+    assert_eq!(
+        (tls.certificate.as_path(), tls.key.as_path()),
+        (Path::new("/etc/turn/tls.crt"), Path::new("/run/tls.key"))
+    );
     assert_eq!(
         config.relay_addresses,
         RelaySource::Given(relays(&[("10.0.0.7", "203.0.113.7"), ("2001:db8::7", "2001:db8::7")]))
@@ -126,7 +136,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),
     (
         "relm: x",
-        "relm: there is no such key: those here are realm, listeners, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe",
+        "relm: there is no such key: those here are realm, listeners, tls, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe",
     ),
     ("listeners: []", r#"listeners: is empty: write a list such as [{protocol: UDP, address: "0.0.0.0:3478"}]"#),
     ("listeners: 3478", "listeners: this is integer `3478`: write a list, such as [a, b]"),
@@ -134,14 +144,31 @@ const MISTAKES: &[(&str, &str)] = &[
         "listeners: [{protocol: UDP}]",
         r#"listeners[0].address: is missing: write an address and a port such as "0.0.0.0:3478""#,
     ),
-    ("listeners: [{address: '1.2.3.4:1'}]", "listeners[0].protocol: is missing: write UDP"),
+    ("listeners: [{address: '1.2.3.4:1'}]", "listeners[0].protocol: is missing: write UDP, TCP or TLS"),
     (
         "listeners: [{protocol: TLS, address: '1.2.3.4:443'}]",
-        "listeners[0].protocol: TLS is not served yet: write UDP, or remove this listener",
+        "tls: is missing: write tls: {certificate: tls.crt, key: tls.key} for listeners[0]",
+    ),
+    ("tls: {certificate: c, key: k}", "tls: stands there without a listener for TLS: write one, or remove this group"),
+    (
+        "listeners: [{protocol: TLS, address: '1.2.3.4:443'}]\ntls: {certificate: c}",
+        "tls.key: is missing: write the PEM file with the certificate's private key",
+    ),
+    (
+        "listeners: [{protocol: TCP, address: '1.2.3.4:443'}, {protocol: TLS, address: '1.2.3.4:443'}]\ntls: {certificate: c, key: k}",
+        "listeners[1].address: 1.2.3.4:443 is the address of listeners[0] (TCP) as well: TCP and TLS share their ports; keep listeners[1] alone, since a TLS listener takes plain TCP too, or write another port",
+    ),
+    (
+        "listeners: [{protocol: TCP, address: '0.0.0.0:9090'}]",
+        "listeners[0].address: 0.0.0.0:9090 takes metrics.address 127.0.0.1:9090 as well: write another port for one of them",
+    ),
+    (
+        "listeners: [{protocol: TCP, address: '127.0.0.1:9443'}]\nadmin: {certificate: c, key: k, clientCa: c}",
+        "listeners[0].address: 127.0.0.1:9443 takes admin.address 127.0.0.1:9443 as well: write another port for one of them",
     ),
     (
         "listeners: [{protocol: SCTP, address: '1.2.3.4:443'}]",
-        r#"listeners[0].protocol: "SCTP" is not a protocol: write UDP"#,
+        r#"listeners[0].protocol: "SCTP" is not a protocol: write UDP or TCP or TLS"#,
     ),
     (
         "listeners: [{protocol: UDP, address: 3478}]",
@@ -287,6 +314,24 @@ fn each_mistake_is_named_with_its_path_and_a_remedy() {
 }
 
 #[test]
+fn udp_shares_ports_with_tcp_and_tls_and_these_may_have_numbers_of_relayed_ports() {
+    for listeners in [
+        "[{protocol: UDP, address: '0.0.0.0:3478'}, {protocol: TCP, address: '0.0.0.0:3478'}]",
+        "[{protocol: TLS, address: '0.0.0.0:443'}, {protocol: UDP, address: '0.0.0.0:443'}]",
+        "[{protocol: TLS, address: '0.0.0.0:443'}, {protocol: TCP, address: '[::]:443'}]",
+        "[{protocol: TLS, address: '0.0.0.0:50000'}]",
+        "[{protocol: TLS, address: '1.2.3.4:443'}, {protocol: UDP, address: '0.0.0.0:9090'}]",
+        "[{protocol: TLS, address: '1.2.3.4:443'}, {protocol: TCP, address: '1.2.3.4:9090'}]",
+    ] {
+        let config = good(&with(&format!(
+            "listeners: {listeners}\n{}",
+            if listeners.contains("TLS") { "tls: {certificate: c, key: k}" } else { "" }
+        )));
+        assert!(!config.listeners.is_empty());
+    }
+}
+
+#[test]
 fn all_mistakes_are_reported_at_once() {
     let found = mistakes_of(
         "
@@ -310,7 +355,6 @@ threads: many
             "relay.addresses[1]",
             "auth.maxTtl",
             "threads",
-            "listeners[0].protocol",
             "relay.addresses[0]",
             "auth.secretFiles",
         ],

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
+use super::Protocol;
 use crate::turn::proto::Realm;
 
 /// Something that is written as a string.
@@ -70,6 +71,19 @@ impl Written for Duration {
         let instead = || examples::<Self>().into();
         let span: jiff::SignedDuration = text.parse().map_err(|_| instead())?;
         Self::try_from(span).map_err(|_| instead())
+    }
+}
+
+impl Written for Protocol {
+    const NAME: &'static str = "a protocol";
+    const EXAMPLES: &'static [&'static str] = &["UDP", "TCP", "TLS"];
+    fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        match text {
+            "UDP" => Ok(Self::Udp),
+            "TCP" => Ok(Self::Tcp),
+            "TLS" => Ok(Self::Tls),
+            _ => Err(examples::<Self>().into()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::proto::{RelayAddress, RelayAddresses};
+use crate::config::Listener;
 
 /// Somewhere beyond the default route. Nothing is ever sent there (RFC 5737, RFC 3849).
 const FAR_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
@@ -10,12 +11,13 @@ const FAR_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb
 
 /// For each family that has a listener: the address of the first listener bound to one, or else the address that the
 /// default route leaves from.
-pub fn choose(
-    listeners: &[SocketAddr],
-    default_route: impl Fn(SocketAddr) -> Option<IpAddr>,
-) -> Option<RelayAddresses> {
+pub fn choose(listeners: &[Listener], default_route: impl Fn(SocketAddr) -> Option<IpAddr>) -> Option<RelayAddresses> {
     let of_family = |far: SocketAddr| {
-        let mut of_family = listeners.iter().map(SocketAddr::ip).filter(|ip| ip.is_ipv4() == far.is_ipv4()).peekable();
+        let mut of_family = listeners
+            .iter()
+            .map(|listener| listener.address.ip())
+            .filter(|ip| ip.is_ipv4() == far.is_ipv4())
+            .peekable();
         of_family.peek()?;
         of_family.find(|ip| !ip.is_unspecified()).or_else(|| default_route(far))
     };
@@ -70,6 +72,7 @@ pub fn own() -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Protocol;
 
     #[test]
     fn relay_addresses_that_nobody_wrote_are_those_of_the_listeners_or_of_the_default_route() {
@@ -84,7 +87,8 @@ mod tests {
             ("one of two families has a route", vec!["0.0.0.0:3478", "[::]:3478"], vec!["10.0.0.9"]),
             ("an address before all", vec!["0.0.0.0:3478", "10.0.0.7:3479"], vec!["10.0.0.7"]),
         ] {
-            let listeners: Vec<SocketAddr> = listeners.iter().map(|l| l.parse().unwrap()).collect();
+            let listener = |address: &&str| Listener { protocol: Protocol::Tls, address: address.parse().unwrap() };
+            let listeners: Vec<Listener> = listeners.iter().map(listener).collect();
             let chosen = choose(&listeners, route);
             let got: Vec<_> = chosen.iter().flat_map(RelayAddresses::iter).map(|a| a.local.to_string()).collect();
             assert_eq!(got, expected, "{case}");

@@ -1,7 +1,9 @@
 //! TURN: the protocol without sockets ([`proto`]) and, around it, the sockets.
 
 pub mod addresses;
+pub mod certificate;
 pub mod io;
+pub mod privileges;
 pub mod probe;
 pub mod proto;
 pub mod role;

@@ -21,16 +21,18 @@ use tokio::{
 
 use super::{
     addresses,
-    io::{self, Control, ListenError, Shards, ThreadError},
-    probe::{self, Ground, Probe},
-    proto::{PeerPolicy, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared},
+    certificate::{self, Certificate},
+    io::{self, Control, ListenError, Listeners, Shards, StreamAddress, ThreadError},
+    privileges,
+    probe::{self, Door, Ground, Probe},
+    proto::{PeerPolicy, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared, Transport},
     secrets::{Follower, Look},
 };
 use crate::{
     admin::{self, tls::TlsFiles},
     cli::{Failure, TurnArgs},
     config::{
-        self, RelaySource, Threads, TurnConfig,
+        self, Protocol, RelaySource, Threads, TurnConfig,
         machines::{Found, Machine},
         warnings,
     },
@@ -57,6 +59,7 @@ const STOP: Duration = Duration::from_secs(2);
 pub struct Turn {
     pub shared: Arc<Shared>,
     pub secrets: Arc<SecretsHealth>,
+    certificate: Option<Arc<Certificate>>,
     relays: RelayAddresses,
     ports: u32,
     controls: Vec<Arc<Control>>,
@@ -65,6 +68,11 @@ pub struct Turn {
 impl Turn {
     pub fn public_addresses(&self) -> Vec<IpAddr> {
         self.relays.iter().map(|address| address.public).collect()
+    }
+
+    /// What TLS listeners show, if there are any.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_deref()
     }
 
     /// Over all relay addresses.
@@ -146,7 +154,7 @@ pub fn run(args: &TurnArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Running(format!("the runtime could not be started: {error}")))?;
-    runtime.block_on(serve(config, tls, descriptors))
+    runtime.block_on(serve(config, tls, descriptors, args.run_as))
 }
 
 fn load_tls(config: &TurnConfig) -> Result<Option<Arc<TlsFiles>>, Failure> {
@@ -157,6 +165,7 @@ fn load_tls(config: &TurnConfig) -> Result<Option<Arc<TlsFiles>>, Failure> {
 fn report_check(path: &Path, config: &TurnConfig) -> Result<(), Failure> {
     super::secrets::read_file(&config.auth.current)
         .map_err(|error| Failure::Usage(format!("auth.secretFiles[0]: {}: {error}", config.auth.current.display())))?;
+    config.tls.as_ref().map(Certificate::load).transpose().map_err(|error| Failure::Usage(error.to_string()))?;
     println!("{}: fine", path.display());
     Ok(())
 }
@@ -170,18 +179,31 @@ fn measured(config: &TurnConfig, machine: &Machine) -> machine::Reader {
 
 /// What the node asks itself for, and where. None if it is told not to.
 fn probed(config: &TurnConfig, relays: &RelayAddresses, secret: watch::Receiver<Secret>) -> Option<Probe> {
+    let listeners = config.listeners.iter().map(|listener| listener.address);
     let others = config.admin.iter().map(|admin| admin.address).chain([config.metrics]);
+    // A relayed port may have the number of a listener for TCP, and is something else.
+    let is_no_relay = |service: &SocketAddr| !config.relay_ports.contains(service.port());
     Some(Probe {
-        listener: *config.listeners.first()?,
+        door: door(&config.listeners)?,
         ground: Ground {
             allow: config.allow_peers.clone(),
             deny: config.deny_peers.clone(),
             relays: relays.iter().collect(),
-            services: config.listeners.iter().copied().chain(others).collect(),
+            services: listeners.chain(others).filter(is_no_relay).collect(),
         },
         interval: config.probe_interval?,
         secret,
     })
+}
+
+/// Over UDP if that can be.
+fn door(listeners: &[config::Listener]) -> Option<Door> {
+    let udp = listeners.iter().find(|listener| listener.protocol == Protocol::Udp);
+    let door = |listener: &config::Listener| match listener.protocol {
+        Protocol::Udp => Door::Udp(listener.address),
+        Protocol::Tcp | Protocol::Tls => Door::Tcp(listener.address),
+    };
+    udp.or(listeners.first()).map(door)
 }
 
 /// How many file descriptors there may be.
@@ -200,17 +222,26 @@ fn raise_limit() -> u64 {
     }
 }
 
-async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64) -> Result<(), Failure> {
+async fn serve(
+    config: TurnConfig,
+    tls: Option<Arc<TlsFiles>>,
+    descriptors: u64,
+    run_as: Option<u32>,
+) -> Result<(), Failure> {
     let node = Node::new(config.hash.to_string(), Timestamp::now());
     let mut signals = Signals::catch()?;
     tracing::info!(version = crate::node::VERSION, config = %config.hash, realm = %config.realm, "starting");
     open_http(&node, &config, tls).await?;
 
-    let Some((machine, secrets)) = signals.unless_ended(&node, wait_for_inputs(&config)).await else {
+    let Some(Inputs { machine, secrets, certificate }) = signals.unless_ended(&node, wait_for_inputs(&config)).await
+    else {
         return Ok(());
     };
     let relays = machine.relays.clone();
-    let (shared, mut shards) = open_shards(&config, relays.clone(), &secrets, descriptors)?;
+    let listeners = open_listeners(&config, &relays, certificate.as_ref())?;
+    // Before any thread and before any byte of a client.
+    run_as.map_or(Ok(()), privileges::become_user).map_err(|error| Failure::Running(error.to_string()))?;
+    let (shared, mut shards) = start_shards(&config, relays.clone(), &secrets, listeners, descriptors)?;
     machine::follow(Arc::clone(&node.machine), measured(&config, &machine));
     let secret = secrets.secrets().map(|secrets| watch::Sender::new(secrets.current));
     let peers = secret.as_ref().and_then(|secret| probed(&config, &relays, secret.subscribe()));
@@ -218,10 +249,14 @@ async fn serve(config: TurnConfig, tls: Option<Arc<TlsFiles>>, descriptors: u64)
     node.opened(Turn {
         shared,
         secrets: health,
+        certificate: certificate.clone(),
         relays,
         ports: config.relay_ports.count(),
         controls: shards.controls(),
     });
+    if let Some(certificate) = certificate {
+        tokio::spawn(certificate::follow(certificate));
+    }
     if let Some(peers) = peers {
         probe::follow(Arc::clone(&node), peers);
     }
@@ -301,16 +336,45 @@ async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> 
     })
 }
 
-/// What the node cannot start without and may have to wait for. Alive, not ready.
-async fn wait_for_inputs(config: &TurnConfig) -> (Machine, Follower) {
+/// What the node cannot start without and may have to wait for.
+struct Inputs {
+    machine: Machine,
+    secrets: Follower,
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// Alive, not ready.
+async fn wait_for_inputs(config: &TurnConfig) -> Inputs {
     let machine = this_machine(config).await;
-    let mut follower = Follower::new(config.auth.clone());
-    follower.look();
-    while follower.secrets().is_none() {
+    let mut secrets = Follower::new(config.auth.clone());
+    secrets.look();
+    while secrets.secrets().is_none() {
         sleep(WAITING).await;
-        follower.look();
+        secrets.look();
     }
-    (machine, follower)
+    let certificate = match &config.tls {
+        Some(files) => Some(wait_for_certificate(files).await),
+        None => None,
+    };
+    Inputs { machine, secrets, certificate }
+}
+
+async fn wait_for_certificate(files: &config::Tls) -> Arc<Certificate> {
+    let mut said = String::new();
+    loop {
+        match Certificate::load(files) {
+            Ok(certificate) => {
+                tracing::info!(not_after = %certificate.status().not_after, "the certificate of TLS listeners is loaded");
+                return Arc::new(certificate);
+            }
+            Err(error) if error.to_string() != said => {
+                said = error.to_string();
+                tracing::warn!(%error, "waiting for the certificate of TLS listeners: looking again every second");
+            }
+            Err(_) => {}
+        }
+        sleep(WAITING).await;
+    }
 }
 
 async fn this_machine(config: &TurnConfig) -> Machine {
@@ -343,45 +407,70 @@ async fn this_machine(config: &TurnConfig) -> Machine {
     }
 }
 
-fn open_shards(
+fn running(error: &dyn std::error::Error) -> Failure {
+    Failure::Running(error.to_string())
+}
+
+fn open_listeners(
     config: &TurnConfig,
-    relays: RelayAddresses,
-    secrets: &Follower,
-    descriptors: u64,
-) -> Result<(Arc<Shared>, Shards), Failure> {
-    let running = |error: &dyn std::error::Error| Failure::Running(error.to_string());
+    relays: &RelayAddresses,
+    certificate: Option<&Arc<Certificate>>,
+) -> Result<Listeners, Failure> {
     let threads = match config.threads {
         Threads::OneACore => io::default_threads(),
         Threads::Exactly(threads) => threads,
     };
-    let secrets: Secrets =
-        secrets.secrets().ok_or_else(|| Failure::Running("auth.secretFiles: no secret".to_owned()))?;
-    addresses::check(&relays).map_err(|error| running(&error))?;
-    let mut nonce_key = [0; 32];
-    getrandom::fill(&mut nonce_key).map_err(|error| running(&error))?;
-    let server = Arc::new(server_config(config, relays));
-    let shards = u16::try_from(threads.get()).unwrap_or(u16::MAX);
-    let shared = Shared::new(&server, shards, secrets, nonce_key);
+    addresses::check(relays).map_err(|error| running(&error))?;
     warn_of_ports(config);
-    let listeners =
-        io::open_listeners(&config.listeners, threads.get()).map_err(|error: ListenError| running(&error))?;
-    for listener in listeners.iter().take(1).flatten() {
+    let (mut datagrams, mut streams) = (Vec::new(), Vec::new());
+    for (index, &config::Listener { protocol, address }) in config.listeners.iter().enumerate() {
+        match protocol {
+            Protocol::Udp => datagrams.push((index, address)),
+            Protocol::Tcp => streams.push(StreamAddress { index, address, transport: Transport::Tcp }),
+            Protocol::Tls => streams.push(StreamAddress { index, address, transport: Transport::Tls }),
+        }
+    }
+    let unopened = |error: ListenError| running(&error);
+    let udp = io::open_listeners(&datagrams, threads.get()).map_err(unopened)?;
+    for listener in udp.iter().take(1).flatten() {
         let (receive, send) = listener.buffers();
         tracing::info!(
             address = %listener.bound(), threads, asked = io::asked_buffer(), receive, send,
             "listening; socket buffers in bytes, as the kernel counts them (twice what it gave)"
         );
     }
-    let relay_sockets = io::relay_descriptors(descriptors);
-    if relay_sockets < u64::from(config.quotas.total) {
+    let opened = io::open_stream_listeners(&streams, threads.get()).map_err(unopened)?;
+    for StreamAddress { address, transport, .. } in streams {
+        tracing::info!(%address, ?transport, threads, "listening");
+    }
+    let tls = certificate.map(|certificate| certificate::server_config(Arc::clone(certificate))).transpose();
+    Ok(Listeners { udp, streams: opened, tls: tls.map_err(|error| running(&error))? })
+}
+
+fn start_shards(
+    config: &TurnConfig,
+    relays: RelayAddresses,
+    secrets: &Follower,
+    listeners: Listeners,
+    descriptors: u64,
+) -> Result<(Arc<Shared>, Shards), Failure> {
+    let secrets: Secrets =
+        secrets.secrets().ok_or_else(|| Failure::Running("auth.secretFiles: no secret".to_owned()))?;
+    let mut nonce_key = [0; 32];
+    getrandom::fill(&mut nonce_key).map_err(|error| running(&error))?;
+    let server = Arc::new(server_config(config, relays));
+    let shards = u16::try_from(listeners.udp.len()).unwrap_or(u16::MAX);
+    let shared = Shared::new(&server, shards, secrets, nonce_key);
+    let sockets = io::relay_descriptors(descriptors);
+    if sockets < u64::from(config.quotas.total) {
         tracing::info!(
             open_files = descriptors,
-            relay_sockets,
+            sockets,
             quota = config.quotas.total,
             "fewer allocations than quotas.allocations fit into the limit on open files: raise the hard limit for more"
         );
     }
-    let shards = Shards::start(&server, &shared, listeners, relay_sockets).map_err(|error| running(&error))?;
+    let shards = Shards::start(&server, &shared, listeners, sockets).map_err(|error| running(&error))?;
     Ok((shared, shards))
 }
 

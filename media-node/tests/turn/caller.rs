@@ -1,6 +1,7 @@
 //! A client on a real socket, and a peer that sends back what it gets.
 
 use std::{
+    cell::{RefCell, RefMut},
     net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
     thread,
@@ -12,14 +13,17 @@ use media_node::turn::proto::{
     test_support::{Answer, Client, Draft},
 };
 
-use crate::node::{PATIENCE, binary};
+use crate::{
+    node::{PATIENCE, binary},
+    stream::Stream,
+};
 
 /// Starts a peer on `ip`. It ends with the test.
 pub fn echo(ip: IpAddr) -> SocketAddr {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
-        let mut buffer = [0; 2048];
+        let mut buffer = vec![0; 65_536];
         while let Ok((len, from)) = socket.recv_from(&mut buffer) {
             let _ = socket.send_to(&buffer[..len], from);
         }
@@ -27,9 +31,26 @@ pub fn echo(ip: IpAddr) -> SocketAddr {
     address
 }
 
+/// How a caller reaches the node.
+enum Line {
+    Udp(UdpSocket),
+    Stream(RefCell<Stream>),
+}
+
 pub struct Caller {
-    socket: UdpSocket,
+    line: Line,
     pub client: Client,
+}
+
+fn client(server: SocketAddr, own: SocketAddr, secret_file: &Path, user: &str) -> Client {
+    let output = binary()
+        .args(["credentials", "--user", user, "--ttl", "1h", "-o", "json", "--secret-file"])
+        .arg(secret_file)
+        .output()
+        .unwrap();
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |key: &str| made[key].as_str().unwrap().to_owned();
+    Client::new(server, own, &text("username"), &text("password"))
 }
 
 impl Caller {
@@ -39,26 +60,39 @@ impl Caller {
         // A connected socket hears only what comes from the address that it asked.
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let output = binary()
-            .args(["credentials", "--user", user, "--ttl", "1h", "-o", "json", "--secret-file"])
-            .arg(secret_file)
-            .output()
-            .unwrap();
-        let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |key: &str| made[key].as_str().unwrap().to_owned();
-        let client = Client::new(server, socket.local_addr().unwrap(), &text("username"), &text("password"));
-        Self { socket, client }
+        let own = socket.local_addr().unwrap();
+        Self { line: Line::Udp(socket), client: client(server, own, secret_file, user) }
     }
 
-    pub fn send(&self, datagram: &[u8]) {
-        self.socket.send(datagram).unwrap();
+    pub fn over(stream: Stream, secret_file: &Path, user: &str) -> Self {
+        let client = client(stream.peer(), stream.own(), secret_file, user);
+        Self { line: Line::Stream(RefCell::new(stream)), client }
+    }
+
+    /// Its connection. Not for UDP.
+    pub fn stream(&self) -> RefMut<'_, Stream> {
+        match &self.line {
+            Line::Stream(stream) => stream.borrow_mut(),
+            Line::Udp(_) => panic!("UDP has no connection"),
+        }
+    }
+    pub fn send(&self, message: &[u8]) {
+        match &self.line {
+            Line::Udp(socket) => drop(socket.send(message).unwrap()),
+            Line::Stream(stream) => stream.borrow_mut().send(message),
+        }
     }
 
     pub fn hear(&self) -> Vec<u8> {
-        let mut buffer = vec![0; 2048];
-        let len = self.socket.recv(&mut buffer).expect("an answer");
-        buffer.truncate(len);
-        buffer
+        match &self.line {
+            Line::Udp(socket) => {
+                let mut buffer = vec![0; 2048];
+                let len = socket.recv(&mut buffer).expect("an answer");
+                buffer.truncate(len);
+                buffer
+            }
+            Line::Stream(stream) => stream.borrow_mut().hear().expect("a message"),
+        }
     }
 
     pub fn ask(&self, request: &[u8]) -> Answer {
@@ -111,6 +145,9 @@ impl Caller {
         let mut datagram = number.to_be_bytes().to_vec();
         datagram.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
         datagram.extend(payload);
+        if let Line::Stream(_) = self.line {
+            datagram.resize(datagram.len().next_multiple_of(4), 0);
+        }
         self.send(&datagram);
         self.hear()
     }

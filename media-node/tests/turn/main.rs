@@ -7,6 +7,10 @@ mod caller;
 mod measuring;
 mod node;
 mod probing;
+mod run_as;
+mod stream;
+mod streams;
+mod tls;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -37,7 +37,10 @@ pub fn free_port() -> u16 {
 /// Where a node of a test listens and what it is told.
 pub struct Plan {
     pub directory: tempfile::TempDir,
+    /// For UDP. None with port 0.
     pub listener: SocketAddr,
+    /// Further listeners, in YAML.
+    pub listeners: Vec<String>,
     pub metrics: SocketAddr,
     /// YAML in place of what [`Plan::yaml`] writes for `relay`.
     pub relay: String,
@@ -53,6 +56,7 @@ impl Plan {
         let plan = Self {
             directory,
             listener: (Ipv4Addr::LOCALHOST, free_port()).into(),
+            listeners: Vec::new(),
             metrics: (Ipv4Addr::LOCALHOST, free_port()).into(),
             relay: "addresses: [127.0.0.1], minPort: 61000, maxPort: 61999, allowPeers: [127.0.0.0/8]".to_owned(),
             probe: "0s".to_owned(),
@@ -68,15 +72,25 @@ impl Plan {
 
     fn yaml(&self) -> String {
         let Self { listener, metrics, relay, probe, more, .. } = self;
+        let udp = format!("{{protocol: UDP, address: '{listener}'}}");
+        let listeners = if listener.port() == 0 { Vec::new() } else { vec![udp] };
+        let listeners = [listeners, self.listeners.clone()].concat().join(", ");
         format!(
             "realm: test.example.org\n\
-             listeners: [{{protocol: UDP, address: '{listener}'}}]\n\
+             listeners: [{listeners}]\n\
              relay: {{{relay}}}\n\
              auth: {{secretFiles: [secret, previous]}}\n\
              metrics: {{address: '{metrics}'}}\n\
              probe: {{interval: {probe}}}\n\
              threads: 2\n{more}\n"
         )
+    }
+
+    /// One more listener, on a port of its own.
+    pub fn listen(&mut self, protocol: &str, ip: IpAddr) -> SocketAddr {
+        let address = SocketAddr::new(ip, free_port());
+        self.listeners.push(format!("{{protocol: {protocol}, address: '{address}'}}"));
+        address
     }
 
     pub fn command(&self) -> Command {
@@ -95,7 +109,11 @@ impl Plan {
     }
 
     pub fn spawn(self) -> Node {
-        let mut process = self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        self.spawn_with(&[])
+    }
+
+    pub fn spawn_with(self, arguments: &[&str]) -> Node {
+        let mut process = self.command().args(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let (send, lines) = channel();
         thread::spawn(move || {
@@ -150,6 +168,10 @@ impl Node {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), signal).unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::streams::counters::StreamCounters;
+
 /// Why a datagram was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendFailure {
@@ -34,6 +36,7 @@ pub struct IoCounters {
     send_failures: [AtomicU64; SendFailure::ALL.len()],
     icmp_errors: AtomicU64,
     listener_overflows: AtomicU64,
+    pub streams: StreamCounters,
 }
 
 fn add(counter: &AtomicU64, n: u64) {

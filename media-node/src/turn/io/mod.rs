@@ -6,6 +6,7 @@ mod relays;
 mod sender;
 mod shard;
 mod sockets;
+pub mod streams;
 mod sys;
 mod threads;
 mod to_peers;
@@ -23,11 +24,20 @@ use nix::{
 pub use self::{
     shard::Control,
     sockets::{ListenError, Listener, asked_buffer, open_listeners},
+    streams::{StreamAddress, StreamListener, open_stream_listeners},
     threads::ThreadError,
 };
 
-/// File descriptors kept for everything that is no relay socket: listeners, admin, metrics, files.
+/// File descriptors kept for everything that is no relay socket and no connection of a client: listeners, admin, metrics, files.
 const OTHER_DESCRIPTORS: u64 = 512;
+
+/// Open listeners: lists of the same length, one of each for every thread.
+pub struct Listeners {
+    pub udp: Vec<Vec<Listener>>,
+    pub streams: Vec<Vec<StreamListener>>,
+    /// For TLS listeners.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
 
 /// The threads of a node and how to reach them.
 pub struct Shards {
@@ -36,17 +46,20 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Starts one thread for each list of `listeners`; together they open at most `descriptors` relay sockets.
+    /// Starts one thread for each list of listeners; together they have at most `descriptors` relay sockets and connections.
     pub fn start(
         config: &Arc<ServerConfig>,
         shared: &Arc<Shared>,
-        listeners: Vec<Vec<Listener>>,
+        listeners: Listeners,
         descriptors: u64,
     ) -> Result<Self, ThreadError> {
-        let descriptors = Arc::new(Descriptors::new(descriptors));
+        let Listeners { udp: listeners, streams, tls } = listeners;
+        let count = descriptors;
+        let descriptors = Arc::new(Descriptors::new(count));
+        let common = Arc::new(streams::Common::new(Arc::clone(&descriptors), count, tls, streams::Limits::default()));
         let cores = cores_to_pin(listeners.len());
         let mut shards = Self { threads: Threads::new(), controls: Vec::new() };
-        for (thread, listeners) in listeners.into_iter().enumerate() {
+        for (thread, (listeners, streams)) in listeners.into_iter().zip(streams).enumerate() {
             let not_started = |source| ThreadError::NotStarted { thread, source };
             let control = Arc::new(Control::new().map_err(not_started)?);
             shards.controls.push(Arc::clone(&control));
@@ -54,13 +67,13 @@ impl Shards {
             getrandom::fill(&mut seed).map_err(|error| not_started(error.into()))?;
             let number = ShardIndex(u16::try_from(thread).unwrap_or(u16::MAX));
             let (config, shared, descriptors) = (Arc::clone(config), Arc::clone(shared), Arc::clone(&descriptors));
-            let core = cores.get(thread).copied();
+            let (core, streams) = (cores.get(thread).copied(), (streams, Arc::clone(&common)));
             shards.threads.spawn(move || {
                 if let Some(core) = core {
                     pin(core);
                 }
                 let server = Server::new(config, shared, number, seed);
-                Shard::new(server, control, listeners, descriptors)?.run()
+                Shard::new(server, control, listeners, streams, descriptors)?.run()
             })?;
         }
         Ok(shards)

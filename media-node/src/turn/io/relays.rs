@@ -27,7 +27,7 @@ use crate::turn::proto::{OpenError, RelayId, RelayPorts};
 /// Asked for on a relay socket: a key frame of 1080p video that arrives at once is about a quarter.
 const RELAY_BUFFER: usize = 1024 * 1024;
 
-/// File descriptors that the relay sockets of all threads may have together.
+/// File descriptors that the relay sockets and connections of all threads may have together.
 #[derive(Debug)]
 pub struct Descriptors(AtomicI64);
 
@@ -36,7 +36,7 @@ impl Descriptors {
         Self(AtomicI64::new(i64::try_from(count).unwrap_or(i64::MAX)))
     }
 
-    fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         let taken = self.0.fetch_sub(1, Ordering::Relaxed) > 0;
         if !taken {
             self.give_back();
@@ -44,8 +44,13 @@ impl Descriptors {
         taken
     }
 
-    fn give_back(&self) {
+    pub fn give_back(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub fn left(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     relays::{Descriptors, Relays},
     sender::Sender,
     sockets::{Appetite, Listener},
+    streams::{self, StreamListener, Streams},
     sys::{self, Outgoing, RecvRoom},
     to_peers::ToPeers,
 };
@@ -62,12 +63,16 @@ enum Source {
     Wake,
     Listener(usize),
     Relay(RelayId),
+    StreamListener(usize),
+    Connection(u32),
 }
 
 fn source(token: u64) -> Source {
     match token {
         WAKE => Source::Wake,
         token if token & RELAY_BIT != 0 => Source::Relay(RelayId(low(token))),
+        token if token & streams::CONNECTION_BIT != 0 => Source::Connection(low(token)),
+        token if token & streams::LISTENER_BIT != 0 => Source::StreamListener(low(token) as usize),
         index => Source::Listener(low(index) as usize),
     }
 }
@@ -120,7 +125,7 @@ impl Control {
     }
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Now { instant: Instant::now(), unix }
 }
@@ -130,6 +135,7 @@ pub struct Shard {
     control: Arc<Control>,
     epoll: Arc<Epoll>,
     listeners: Vec<Listener>,
+    streams: Streams,
     relays: Relays,
     /// One socket is received from into one room at a time.
     rooms: [RecvRoom; ROOMS],
@@ -148,6 +154,7 @@ impl Shard {
         server: Server,
         control: Arc<Control>,
         listeners: Vec<Listener>,
+        streams: (Vec<StreamListener>, Arc<streams::Common>),
         descriptors: Arc<Descriptors>,
     ) -> io::Result<Self> {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
@@ -156,12 +163,14 @@ impl Shard {
             epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         }
         let counters = Arc::clone(&control.counters);
+        let streams = Streams::new(Arc::clone(&epoll), streams.0, streams.1, Arc::clone(&counters))?;
         let relays = Relays::new(Arc::clone(&epoll), relay_token, descriptors, Arc::clone(&counters));
         Ok(Self {
             server,
             control,
             epoll,
             listeners,
+            streams,
             relays,
             rooms: std::array::from_fn(|room| RecvRoom::new(if room == 0 { LISTENER_PLACES } else { FURTHER_PLACES })),
             sender: Sender::new(counters),
@@ -184,6 +193,13 @@ impl Shard {
                 match source(event.data()) {
                     Source::Wake => drop(self.control.wake.read()),
                     Source::Listener(index) => self.serve_listener(index),
+                    Source::StreamListener(index) => {
+                        self.with_streams(|streams, core| streams.accept(index, now(), core));
+                    }
+                    Source::Connection(index) => {
+                        let events = event.events();
+                        self.with_streams(|streams, core| streams.serve(index, events, now(), core));
+                    }
                     Source::Relay(relay) => {
                         if event.events().contains(EpollFlags::EPOLLERR) {
                             self.erring.push(relay);
@@ -200,17 +216,25 @@ impl Shard {
             self.serve_relays();
             let now = now();
             self.control.turn(now.instant);
+            self.with_streams(|streams, core| streams.turn(now, core));
             if self.server.poll_timeout().is_some_and(|due| due <= now.instant) {
                 self.server.handle_timeout(now, &mut self.relays);
             }
             self.look_at_overflows(now.instant);
             if self.control.close_all.swap(false, Ordering::AcqRel) {
                 self.server.close_all(&mut self.relays);
+                self.with_streams(|streams, core| streams.close_all(now, core));
             }
             if self.control.stop.load(Ordering::Acquire) {
+                self.with_streams(|streams, core| streams.close_all(now, core));
                 return Ok(());
             }
         }
+    }
+
+    fn with_streams(&mut self, act: impl FnOnce(&mut Streams, &mut streams::Core<'_>)) {
+        let Self { streams, server, relays, sender, .. } = self;
+        act(streams, &mut streams::Core { server, relays, sender });
     }
 
     /// Asks the kernel now and then, not on every turn.
@@ -228,7 +252,8 @@ impl Shard {
         if !self.waiting.is_empty() || !self.erring.is_empty() {
             return EpollTimeout::ZERO;
         }
-        let due = self.server.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+        let due = self.server.poll_timeout().into_iter().chain(self.streams.poll_timeout()).min();
+        let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let wait = due.map_or(LONGEST_WAIT, |due| due.min(LONGEST_WAIT));
         // Rounded up: a millisecond early would be a turn of the loop for nothing.
         let ms = wait.as_micros().div_ceil(1000);
@@ -288,6 +313,10 @@ impl Shard {
                     let Some(to_client) = self.server.handle_peer(now, id, datagram.from, datagram.bytes) else {
                         continue;
                     };
+                    if to_client.path.transport.is_stream() {
+                        self.streams.send(&to_client);
+                        continue;
+                    }
                     let local = to_client.path.local;
                     if to_clients.is_full() || through.is_none_or(|listener| !listener.serves(local)) {
                         if let Some(listener) = through {
@@ -317,7 +346,9 @@ impl Shard {
             let Some(error) = error else { continue };
             self.control.counters.icmp_error();
             let Some(to_client) = self.server.handle_peer_error(now(), id, error) else { continue };
-            if let Some(listener) = listener_for(&self.listeners, to_client.path.local) {
+            if to_client.path.transport.is_stream() {
+                self.streams.send(&to_client);
+            } else if let Some(listener) = listener_for(&self.listeners, to_client.path.local) {
                 let mut to_clients = self.sender.gather();
                 to_clients.push(outgoing(listener, &to_client));
                 to_clients.send(listener.exit());
@@ -327,8 +358,8 @@ impl Shard {
     }
 }
 
-/// Whether a client's datagram is a Send indication or not STUN at all: these never close a relay socket.
-fn carries_data(bytes: &[u8]) -> bool {
+/// Whether a client's message is a Send indication or not STUN at all: these never close a relay socket.
+pub(super) fn carries_data(bytes: &[u8]) -> bool {
     matches!(bytes, [0x40..=0xff, ..] | [0x00, 0x16, ..])
 }
 

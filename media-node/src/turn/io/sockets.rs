@@ -105,6 +105,12 @@ pub struct ListenError {
     source: io::Error,
 }
 
+impl ListenError {
+    pub(super) fn new(index: usize, address: SocketAddr, source: io::Error) -> Self {
+        Self { index, address, source }
+    }
+}
+
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::AddrInUse => "end what listens there, or write another port",
@@ -116,9 +122,9 @@ fn remedy(source: &io::Error) -> &'static str {
     }
 }
 
-/// Opens every listener for every thread: one list a thread.
-pub fn open_listeners(addresses: &[SocketAddr], threads: usize) -> Result<Vec<Vec<Listener>>, ListenError> {
-    let addresses = openable(addresses)?;
+/// Opens every listener for every thread: one list a thread. Addresses have their places in the configuration with them.
+pub fn open_listeners(addresses: &[(usize, SocketAddr)], threads: usize) -> Result<Vec<Vec<Listener>>, ListenError> {
+    let addresses = openable(addresses, |address| open(address, false).map(drop))?;
     let mut all: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::with_capacity(addresses.len())).collect();
     for (index, address) in addresses {
         for of_thread in &mut all {
@@ -137,15 +143,18 @@ pub fn open_listeners(addresses: &[SocketAddr], threads: usize) -> Result<Vec<Ve
     Ok(all)
 }
 
-/// The listeners that nothing else has, with their numbers. All of them, except for a wildcard of a family that the kernel
+/// The listeners that nothing else has. All of them, except for a wildcard of a family that the kernel
 /// does not have: one configuration serves many machines, and some have no IPv6.
-fn openable(addresses: &[SocketAddr]) -> Result<Vec<(usize, SocketAddr)>, ListenError> {
+pub(super) fn openable(
+    addresses: &[(usize, SocketAddr)],
+    open: impl Fn(SocketAddr) -> io::Result<()>,
+) -> Result<Vec<(usize, SocketAddr)>, ListenError> {
     let mut found = Vec::new();
     let mut without_family = None;
-    for (index, &address) in addresses.iter().enumerate() {
+    for &(index, address) in addresses {
         // SO_REUSEPORT would let a second node of the same user take a share of the packets of the first one.
-        match open(address, false) {
-            Ok(_) => found.push((index, address)),
+        match open(address) {
+            Ok(()) => found.push((index, address)),
             Err(source) if address.ip().is_unspecified() && source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
                 tracing::warn!(%address, "not listening there: this machine's kernel does not have that address family");
                 without_family = Some(ListenError { index, address, source });

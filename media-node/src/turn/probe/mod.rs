@@ -8,10 +8,11 @@ mod client;
 mod findings;
 mod forbidden;
 mod round;
+mod tcp;
 mod udp;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -23,6 +24,7 @@ use tokio::{sync::watch, time::sleep};
 use self::{
     client::Client,
     round::{Questions, round},
+    tcp::Tcp,
     udp::Udp,
 };
 pub use self::{
@@ -38,11 +40,27 @@ use crate::{
 /// Before the first round: whoever starts a node wants to know soon.
 const FIRST: Duration = Duration::from_secs(1);
 
+/// A listener as it is bound, and how it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Udp(SocketAddr),
+    /// Also one for TLS: it takes plain TCP.
+    Tcp(SocketAddr),
+}
+
+/// Where a listener is reached from this machine.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let here: IpAddr = match listener {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    if listener.ip().is_unspecified() { SocketAddr::new(here, listener.port()) } else { listener }
+}
+
 /// What a node is asked, where, and how often.
 #[derive(Debug)]
 pub struct Probe {
-    /// As it is bound.
-    pub listener: SocketAddr,
+    pub door: Door,
     pub ground: Ground,
     /// Between two rounds, a fifth more or less.
     pub interval: Duration,
@@ -80,8 +98,16 @@ impl Probe {
                 services: self.ground.services(*relay),
             };
             let client = Client::new(&self.secret.borrow(), Timestamp::now().as_second().unsigned_abs());
-            let mut udp = Udp::connect(self.listener).await.map_err(|_| Failure::NoAnswer)?;
-            granted.extend(round(&mut udp, client, &questions).await?);
+            granted.extend(match self.door {
+                Door::Udp(listener) => {
+                    let mut udp = Udp::connect(listener).await.map_err(|_| Failure::NoAnswer)?;
+                    round(&mut udp, client, &questions).await?
+                }
+                Door::Tcp(listener) => {
+                    let mut tcp = Tcp::connect(listener).await.map_err(|_| Failure::NoAnswer)?;
+                    round(&mut tcp, client, &questions).await?
+                }
+            });
         }
         Ok(granted)
     }
@@ -116,7 +142,7 @@ mod tests {
         node.set_state(SetState::Draining { deadline }, Timestamp::now()).unwrap();
         let local = "127.0.0.1".parse().unwrap();
         let probe = Probe {
-            listener: listener.local_addr().unwrap(),
+            door: Door::Udp(listener.local_addr().unwrap()),
             ground: Ground {
                 allow: Vec::new(),
                 deny: Vec::new(),

@@ -10,6 +10,7 @@ use tokio::{net::UdpSocket, time::timeout};
 
 use super::{
     client::{Answer, Request, read},
+    reachable,
     round::Exchange,
 };
 
@@ -25,13 +26,12 @@ pub struct Udp(UdpSocket);
 impl Udp {
     /// To a listener that is bound to `server`; one that is bound everywhere is reached on loopback.
     pub async fn connect(server: SocketAddr) -> io::Result<Self> {
-        let (any, here): (IpAddr, IpAddr) = match server {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+        let any: IpAddr = match server {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let server = if server.ip().is_unspecified() { SocketAddr::new(here, server.port()) } else { server };
         let socket = UdpSocket::bind((any, 0)).await?;
-        socket.connect(server).await?;
+        socket.connect(reachable(server)).await?;
         Ok(Self(socket))
     }
 

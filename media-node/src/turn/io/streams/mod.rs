@@ -1,0 +1,462 @@
+//! The connections of one thread: TCP and TLS listeners, what comes over them, and what goes back.
+//!
+//! Frames are handed to the server where they were received; only the beginning of one whose end has not come is kept. What
+//! goes to clients is gathered, and each connection gets one system call a turn of the loop. What its socket does not take
+//! waits, within bounds: past these relayed data is dropped, because it would come too late, and a client that does not even
+//! read answers is given up.
+
+mod connection;
+pub mod counters;
+mod limits;
+mod listener;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ahash::RandomState;
+use nix::{
+    libc,
+    sys::epoll::{Epoll, EpollEvent, EpollFlags},
+};
+use rustls::ServerConfig;
+
+use self::{
+    connection::{Connection, Input, Output},
+    counters::{Closed, Handshake, Refused},
+    limits::{Due, STRANGERS_FRAME, Source, Strangers},
+};
+use super::{
+    counters::IoCounters,
+    relays::{Descriptors, Relays},
+    sender::Sender,
+    shard::carries_data,
+    to_peers::ToPeers,
+};
+use crate::turn::proto::{
+    ClientPath, Now, Reaction, Server, ToClient,
+    framing::{self, Broken, FRAME_MAX, Next},
+};
+
+pub use self::{
+    limits::Limits,
+    listener::{StreamAddress, StreamListener, open_stream_listeners},
+};
+
+/// In the tokens of connections.
+pub const CONNECTION_BIT: u64 = 1 << 33;
+/// In the tokens of their listeners.
+pub const LISTENER_BIT: u64 = 1 << 34;
+
+/// Connections accepted from one listener a turn.
+const ACCEPTS: usize = 64;
+/// After the machine had no room for a connection.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Deadlines looked at a turn.
+const DEADLINES: usize = 256;
+
+/// What the connections of all threads have in common.
+#[derive(Debug)]
+pub struct Common {
+    /// File descriptors that connections may still take: half of all, so that they leave relay sockets the other half.
+    left: AtomicI64,
+    descriptors: Arc<Descriptors>,
+    /// For TLS listeners.
+    pub tls: Option<Arc<ServerConfig>>,
+    pub limits: Limits,
+}
+
+impl Common {
+    /// `count` is how many `descriptors` there are.
+    pub fn new(descriptors: Arc<Descriptors>, count: u64, tls: Option<Arc<ServerConfig>>, limits: Limits) -> Self {
+        Self { left: AtomicI64::new(i64::try_from(count / 2).unwrap_or(i64::MAX)), descriptors, tls, limits }
+    }
+
+    fn take(&self) -> bool {
+        let taken = self.left.fetch_sub(1, Ordering::Relaxed) > 0;
+        if !taken || !self.descriptors.take() {
+            self.left.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    fn give_back(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+        self.descriptors.give_back();
+    }
+}
+
+/// Whom messages are handed to.
+pub struct Core<'s> {
+    pub server: &'s mut Server,
+    pub relays: &'s mut Relays,
+    pub sender: &'s mut Sender,
+}
+
+/// A listener, and until when it accepts nothing.
+struct Door {
+    listener: StreamListener,
+    paused: Option<Instant>,
+}
+
+pub struct Streams {
+    epoll: Arc<Epoll>,
+    common: Arc<Common>,
+    counters: Arc<IoCounters>,
+    doors: Vec<Door>,
+    places: Vec<Option<Box<Connection>>>,
+    free: Vec<u32>,
+    /// Places given up in this turn: events of it may still be about what was there.
+    freed: Vec<u32>,
+    by_path: HashMap<(SocketAddr, SocketAddr), u32, RandomState>,
+    strangers: Strangers,
+    deadlines: BTreeSet<(Instant, u32)>,
+    dirty: Vec<u32>,
+    /// Bytes that wait for sockets to take them.
+    waiting: usize,
+    input: Input,
+    output: Output,
+}
+
+impl Streams {
+    pub fn new(
+        epoll: Arc<Epoll>,
+        listeners: Vec<StreamListener>,
+        common: Arc<Common>,
+        counters: Arc<IoCounters>,
+    ) -> io::Result<Self> {
+        let mut seeds = [0; 32];
+        getrandom::fill(&mut seeds)?;
+        let (seeds, _) = seeds.as_chunks::<8>();
+        let [a, b, c, d] = std::array::from_fn(|index| u64::from_ne_bytes(seeds[index]));
+        let hasher = RandomState::with_seeds(a, b, c, d);
+        for (index, listener) in listeners.iter().enumerate() {
+            epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER_BIT | index as u64))?;
+        }
+        Ok(Self {
+            epoll,
+            common,
+            counters,
+            doors: listeners.into_iter().map(|listener| Door { listener, paused: None }).collect(),
+            places: Vec::new(),
+            free: Vec::new(),
+            freed: Vec::new(),
+            by_path: HashMap::with_hasher(hasher.clone()),
+            strangers: Strangers::new(hasher),
+            deadlines: BTreeSet::new(),
+            dirty: Vec::new(),
+            waiting: 0,
+            input: Input::new(),
+            output: Output::default(),
+        })
+    }
+
+    /// When [`turn`](Self::turn) has something to do although nothing happens.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadline = self.deadlines.first().map(|(due, _)| *due);
+        self.doors.iter().filter_map(|door| door.paused).chain(deadline).min()
+    }
+
+    /// A listener has connections. Level-triggered: what is left is told of again.
+    pub fn accept(&mut self, index: usize, now: Now, core: &mut Core<'_>) {
+        for _ in 0..ACCEPTS {
+            let Some(door) = self.doors.get(index) else { return };
+            match door.listener.accept() {
+                Ok((socket, remote)) => {
+                    let transport = door.listener.transport;
+                    let Ok(local) = socket.local_addr() else { continue };
+                    // What fails here ends with the socket that is dropped.
+                    let _ = self.admit(socket, ClientPath { local, remote, transport }, now, core);
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return,
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        return self.pause(index, now.instant);
+                    }
+                    // Of the connection that would have been next (accept(2)).
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        socket: std::net::TcpStream,
+        path: ClientPath,
+        now: Now,
+        core: &mut Core<'_>,
+    ) -> io::Result<()> {
+        let limits = self.common.limits;
+        // The client has opened this one after it gave up the other, whose end has not been seen yet.
+        if let Some(before) = self.by_path.get(&(path.local, path.remote)) {
+            self.close(*before, Closed::Client, now, core);
+        }
+        let source = Source::of(path.remote.ip());
+        if !self.strangers.admit(source, limits.strangers) {
+            self.counters.streams.refused(Refused::Source);
+            return Ok(());
+        }
+        if !self.common.take() {
+            self.strangers.remove(source);
+            self.counters.streams.refused(Refused::Descriptors);
+            return Ok(());
+        }
+        let index = self.free.last().copied().unwrap_or(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        let prepared = listener::prepare(&socket)
+            .and_then(|()| Ok(self.epoll.add(&socket, event(index, false))?))
+            .inspect_err(|_| {
+                self.strangers.remove(source);
+                self.common.give_back();
+            });
+        prepared?;
+        let due = now.instant + limits.first_message;
+        let connection = Some(Box::new(Connection::new(socket, path, now.instant, due)));
+        match self.free.pop() {
+            Some(place) => self.places[place as usize] = connection,
+            None => self.places.push(connection),
+        }
+        self.by_path.insert((path.local, path.remote), index);
+        self.deadlines.insert((due, index));
+        self.counters.streams.accepted(path.transport);
+        Ok(())
+    }
+
+    /// A listener that is full of connections would be told of again and again.
+    fn pause(&mut self, index: usize, now: Instant) {
+        if let Some(door) = self.doors.get_mut(index) {
+            self.counters.streams.accept_paused();
+            door.paused = Some(now + PAUSE);
+            let nothing = EpollEvent::new(EpollFlags::empty(), LISTENER_BIT | index as u64);
+            let _ = self.epoll.modify(&door.listener, &mut { nothing });
+        }
+    }
+
+    fn resume(&mut self, now: Instant) {
+        for (index, door) in self.doors.iter_mut().enumerate() {
+            if door.paused.is_some_and(|until| until <= now) {
+                door.paused = None;
+                let connections = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER_BIT | index as u64);
+                let _ = self.epoll.modify(&door.listener, &mut { connections });
+            }
+        }
+    }
+
+    /// Something happened to a connection.
+    pub fn serve(&mut self, index: u32, events: EpollFlags, now: Now, core: &mut Core<'_>) {
+        let Some(Some(connection)) = self.places.get_mut(index as usize) else { return };
+        if events.contains(EpollFlags::EPOLLOUT) {
+            mark(connection, index, &mut self.dirty);
+        }
+        if !events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
+            return;
+        }
+        let before = connection.path.transport;
+        let (bytes, handshake) = connection.receive(&mut self.input, &mut self.output, self.common.tls.as_ref());
+        let streams = &self.counters.streams;
+        if connection.path.transport != before {
+            streams.left(before);
+            streams.opened(connection.path.transport);
+        }
+        handshake.inspect(|how| streams.handshake(*how));
+        let mut frames = Frames { connection, output: &mut self.output, limits: &self.common.limits, core, now };
+        if frames.all(bytes) == Err(Broken) {
+            connection.broken = Some(Closed::NotTurn);
+        }
+        if connection.waiting() > self.common.limits.waiting + self.common.limits.headroom {
+            // TLS alone wants to say too much.
+            connection.broken = Some(Closed::SlowReader);
+        }
+        if connection.waiting() > 0 {
+            mark(connection, index, &mut self.dirty);
+        }
+        if connection.is_stranger && connection.last_message == Some(now.instant) {
+            // Its first allocation may just have been made.
+            connection.is_stranger = !core.server.has_allocation(&connection.path);
+            if !connection.is_stranger {
+                self.strangers.remove(connection.source());
+            }
+        }
+        if let Some(why) = connection.broken {
+            self.close(index, why, now, core);
+        }
+    }
+
+    /// Relayed data for the client of a connection. It leaves with the end of the turn.
+    pub fn send(&mut self, message: &ToClient<'_>) {
+        let place = self.by_path.get(&(message.path.local, message.path.remote)).copied();
+        let Some((index, Some(connection))) =
+            place.and_then(|index| Some((index, self.places.get_mut(index as usize)?)))
+        else {
+            return;
+        };
+        let limits = &self.common.limits;
+        // All together may not have more waiting than that, but nobody is kept from what goes out at once.
+        let crowded = self.waiting > limits.waiting_in_all && connection.counted > 0;
+        let parts = [message.head(), message.payload, message.tail()];
+        if crowded || !connection.queue(parts, limits.waiting, &mut self.output) {
+            self.counters.streams.dropped();
+            return;
+        }
+        mark(connection, index, &mut self.dirty);
+    }
+
+    /// The end of a turn of the loop: sends what was gathered, and looks at deadlines.
+    pub fn turn(&mut self, now: Now, core: &mut Core<'_>) {
+        for index in std::mem::take(&mut self.dirty) {
+            self.flush(index, now, core);
+        }
+        for _ in 0..DEADLINES {
+            match self.deadlines.first() {
+                Some(&(due, index)) if due <= now.instant => self.look(index, now, core),
+                _ => break,
+            }
+        }
+        self.resume(now.instant);
+        self.free.append(&mut self.freed);
+    }
+
+    fn flush(&mut self, index: u32, now: Now, core: &mut Core<'_>) {
+        let Some(Some(connection)) = self.places.get_mut(index as usize) else { return };
+        connection.is_dirty = false;
+        let failed = connection.flush(&mut self.output).err();
+        self.waiting = self.waiting + connection.waiting() - connection.counted;
+        connection.counted = connection.waiting();
+        let awaits_room = connection.waiting() > 0;
+        let told = if awaits_room == connection.awaits_room {
+            Ok(())
+        } else {
+            connection.awaits_room = awaits_room;
+            self.epoll.modify(&*connection, &mut event(index, awaits_room))
+        };
+        if let Some(why) = failed.or(told.err().map(|_| Closed::Error)) {
+            self.close(index, why, now, core);
+        }
+    }
+
+    /// The deadline of a connection has come.
+    fn look(&mut self, index: u32, now: Now, core: &mut Core<'_>) {
+        let Some(Some(connection)) = self.places.get_mut(index as usize) else { return };
+        let is_stranger = !core.server.has_allocation(&connection.path);
+        if is_stranger != std::mem::replace(&mut connection.is_stranger, is_stranger) {
+            let source = connection.source();
+            if is_stranger { self.strangers.add(source) } else { self.strangers.remove(source) }
+        }
+        match self.common.limits.due(connection.progress(), now.instant) {
+            Due::Ended(why) => self.close(index, why, now, core),
+            Due::Later(due) => {
+                self.deadlines.remove(&(connection.due, index));
+                connection.due = due;
+                self.deadlines.insert((due, index));
+            }
+        }
+    }
+
+    fn close(&mut self, index: u32, why: Closed, now: Now, core: &mut Core<'_>) {
+        let Some(connection) = self.places.get_mut(index as usize).and_then(Option::take) else { return };
+        let path = connection.path;
+        self.freed.push(index);
+        self.by_path.remove(&(path.local, path.remote));
+        self.deadlines.remove(&(connection.due, index));
+        self.waiting -= connection.counted;
+        if connection.is_stranger {
+            self.strangers.remove(connection.source());
+        }
+        if connection.is_handshaking() {
+            self.counters.streams.handshake(Handshake::Failed);
+        }
+        self.counters.streams.closed(path.transport, why);
+        connection.end(&mut self.output);
+        self.common.give_back();
+        core.server.handle_closed(now, core.relays, &path);
+    }
+
+    /// Ends every connection.
+    pub fn close_all(&mut self, now: Now, core: &mut Core<'_>) {
+        for index in 0..self.places.len() {
+            self.close(u32::try_from(index).unwrap_or(u32::MAX), Closed::Drained, now, core);
+        }
+    }
+}
+
+fn event(index: u32, awaits_room: bool) -> EpollEvent {
+    let room = if awaits_room { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+    EpollEvent::new(EpollFlags::EPOLLIN | room, CONNECTION_BIT | u64::from(index))
+}
+
+fn mark(connection: &mut Connection, index: u32, dirty: &mut Vec<u32>) {
+    if !std::mem::replace(&mut connection.is_dirty, true) {
+        dirty.push(index);
+    }
+}
+
+/// Received bytes of one connection on their way to the server.
+struct Frames<'s, 'c> {
+    connection: &'s mut Connection,
+    output: &'s mut Output,
+    limits: &'s Limits,
+    core: &'s mut Core<'c>,
+    now: Now,
+}
+
+impl Frames<'_, '_> {
+    fn all(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+        let longest = if self.connection.is_stranger { STRANGERS_FRAME } else { FRAME_MAX };
+        if !self.connection.rest.is_empty() {
+            let Some(frame) = self.connection.rest.complete(&mut bytes, longest)? else { return Ok(()) };
+            self.run(&mut frame.as_slice(), longest)?;
+        }
+        self.run(&mut bytes, longest)?;
+        if !bytes.is_empty() {
+            self.connection.rest.keep(bytes);
+        }
+        Ok(())
+    }
+
+    /// Hands on the whole frames of `bytes`, and leaves the rest.
+    fn run(&mut self, bytes: &mut &[u8], longest: usize) -> Result<(), Broken> {
+        let Self { connection, output, limits, core, now } = self;
+        let mut to_peers = ToPeers::new();
+        let mut result = Ok(());
+        while connection.broken != Some(Closed::SlowReader) {
+            let length = match framing::next(bytes, longest) {
+                Ok(Next::Frame(length)) => length,
+                Ok(Next::Missing(_)) => break,
+                Err(broken) => {
+                    result = Err(broken);
+                    break;
+                }
+            };
+            let (frame, later) = bytes.split_at(length);
+            *bytes = later;
+            connection.last_message = Some(now.instant);
+            if to_peers.is_full() || !carries_data(frame) {
+                // A request can close relay sockets that data before it is to leave from.
+                to_peers.send(core.sender, core.relays);
+            }
+            match core.server.handle_client(*now, core.relays, connection.path, frame) {
+                Reaction::None => {}
+                Reaction::Reply(reply) => {
+                    if !connection.queue([reply, &[], &[]], limits.waiting + limits.headroom, output) {
+                        connection.broken = Some(Closed::SlowReader);
+                    }
+                }
+                Reaction::ToPeer(to_peer) => to_peers.push(to_peer),
+            }
+        }
+        to_peers.send(core.sender, core.relays);
+        result
+    }
+}

@@ -1,0 +1,289 @@
+//! One thread with real sockets and limits that a test can wait for.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::turn::{
+    io::shard::{Control, Shard},
+    proto::{
+        PortRange, Realm, RelayAddress, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, Shared, Transport,
+        message::method,
+        test_support::{Answer, Client},
+    },
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Rig {
+    control: Arc<Control>,
+    common: Arc<Common>,
+    server: SocketAddr,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.control.stop();
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            ended.unwrap().unwrap().unwrap();
+            assert_eq!(self.common.descriptors.left(), DESCRIPTORS, "every file descriptor is given back");
+            assert_eq!(self.common.left.load(Ordering::Relaxed), DESCRIPTORS / 2);
+        }
+    }
+}
+
+const DESCRIPTORS: i64 = 40;
+
+impl Rig {
+    fn new(transport: Transport, change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let local = Ipv4Addr::LOCALHOST.into();
+        let relays = RelayAddresses::new(&[RelayAddress { local, public: local }]).unwrap();
+        let ports = PortRange::parse(60_000, 60_999).unwrap();
+        let config = Arc::new(ServerConfig::new(Realm::parse("test").unwrap(), relays, ports));
+        let secrets = Secrets { current: Secret::new(b"north").unwrap(), previous: None };
+        let shared = Shared::new(&config, 1, secrets, [7; 32]);
+        let server = Server::new(config, shared, ShardIndex(0), [7; 32]);
+        let listener = loop {
+            // A port that is free now may have been taken by the time that it is bound again.
+            let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+            match open_stream_listeners(&[StreamAddress { index: 0, address: free, transport }], 1) {
+                Ok(listeners) => break (listeners.into_iter().next().unwrap(), free),
+                Err(error) => println!("{error}"),
+            }
+        };
+        let count = u64::try_from(DESCRIPTORS).unwrap();
+        let descriptors = Arc::new(Descriptors::new(count));
+        let common = Arc::new(Common::new(Arc::clone(&descriptors), count, Some(tls_config()), limits));
+        let control = Arc::new(Control::new().unwrap());
+        let streams = (listener.0, Arc::clone(&common));
+        let of_thread = Arc::clone(&control);
+        let thread = std::thread::spawn(move || Shard::new(server, of_thread, Vec::new(), streams, descriptors)?.run());
+        Self { control, common, server: listener.1, thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.server).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn counters(&self) -> &counters::StreamCounters {
+        &self.control.counters.streams
+    }
+
+    fn until(&self, what: &str, is: impl Fn(&counters::StreamCounters) -> bool) {
+        let over = Instant::now() + PATIENCE;
+        while !is(self.counters()) {
+            assert!(Instant::now() < over, "{what}: {:?}", self.counters());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn client(&self, stream: &TcpStream) -> Client {
+        let username = format!("{}:ann", super::super::shard::now().unix + 600);
+        let password = Secret::new(b"north").unwrap().password(&username);
+        Client::new(self.server, stream.local_addr().unwrap(), &username, &password)
+    }
+}
+
+/// Nobody finishes a handshake with it.
+fn tls_config() -> Arc<rustls::ServerConfig> {
+    #[derive(Debug)]
+    struct Nothing;
+    impl rustls::server::ResolvesServerCert for Nothing {
+        fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+            None
+        }
+    }
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(Nothing)))
+}
+
+fn ask(stream: &mut TcpStream, request: &[u8]) -> Answer {
+    stream.write_all(request).unwrap();
+    let mut answer = vec![0; 20];
+    stream.read_exact(&mut answer).unwrap();
+    let length = usize::from(u16::from_be_bytes([answer[2], answer[3]]));
+    answer.resize(20 + length, 0);
+    stream.read_exact(&mut answer[20..]).unwrap();
+    Answer(answer)
+}
+
+fn allocate(stream: &mut TcpStream, client: &mut Client) -> u16 {
+    let challenge = client.allocate().bare();
+    client.learn(&ask(stream, &challenge));
+    let request = client.allocate();
+    ask(stream, &client.sign(request)).code()
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut buffer = [0; 512];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+#[test]
+fn who_says_nothing_whole_in_time_is_closed() {
+    for (case, transport, said) in [
+        ("nothing", Transport::Tcp, &b""[..]),
+        ("half a message", Transport::Tcp, b"\x00\x01\x00\x00\x21"),
+        ("nothing to a TLS listener", Transport::Tls, b""),
+        ("half a handshake", Transport::Tls, b"\x16\x03\x01\x02\x00\x01"),
+    ] {
+        let rig = Rig::new(transport, |limits| limits.first_message = Duration::from_millis(50));
+        let mut stream = rig.connect();
+        stream.write_all(said).unwrap();
+        assert!(is_closed(&mut stream), "{case}");
+        rig.until(case, |c| c.ended(Closed::NoMessage) == 1);
+        let failed = u64::from(said.first() == Some(&0x16));
+        assert_eq!(rig.counters().handshakes(Handshake::Failed), failed, "{case}");
+        assert_eq!(rig.counters().open(Transport::Tcp) + rig.counters().open(Transport::Tls), 0, "{case}");
+    }
+}
+
+#[test]
+fn a_connection_without_an_allocation_is_closed_when_idle_and_one_with_an_allocation_is_not() {
+    let rig = Rig::new(Transport::Tcp, |limits| {
+        (limits.first_message, limits.idle) = (Duration::from_millis(400), Duration::from_millis(50));
+    });
+    let (mut idle, mut caller) = (rig.connect(), rig.connect());
+    let mut client = rig.client(&caller);
+    assert_eq!(allocate(&mut caller, &mut client), 0);
+    let request = rig.client(&idle).request(method::BINDING).bare();
+    assert_eq!(ask(&mut idle, &request).mapped(), Some(idle.local_addr().unwrap()));
+    assert!(is_closed(&mut idle));
+    rig.until("idle", |c| c.ended(Closed::Idle) == 1);
+    // Both came at the same time, and one has ended since.
+    let refresh = client.request(method::REFRESH);
+    assert_eq!(ask(&mut caller, &client.sign(refresh)).code(), 0);
+
+    let request = client.request(method::REFRESH).number(crate::turn::proto::attribute::LIFETIME, 0);
+    assert_eq!(ask(&mut caller, &client.sign(request)).code(), 0);
+    assert!(is_closed(&mut caller), "its allocation has ended");
+    rig.until("idle, too", |c| c.ended(Closed::Idle) == 2);
+}
+
+#[test]
+fn a_source_has_a_bounded_number_of_connections_without_an_allocation() {
+    let rig = Rig::new(Transport::Tcp, |limits| limits.strangers = 2);
+    let (mut first, second) = (rig.connect(), rig.connect());
+    rig.until("both are there", |c| c.open(Transport::Tcp) == 2);
+    assert!(is_closed(&mut rig.connect()), "one too many");
+    assert_eq!(rig.counters().refusals(Refused::Source), 1);
+    drop(second);
+    rig.until("one has gone", |c| c.open(Transport::Tcp) == 1);
+    let mut third = rig.connect();
+    let mut client = rig.client(&third);
+    assert_eq!(allocate(&mut third, &mut client), 0, "an allocation makes room");
+    let mut fourth = rig.connect();
+    let mut stranger = rig.client(&fourth);
+    let request = stranger.request(method::BINDING).bare();
+    assert_eq!(ask(&mut fourth, &request).code(), 0);
+    let request = rig.client(&first).request(method::BINDING).bare();
+    assert_eq!(ask(&mut first, &request).code(), 0, "who is there stays");
+}
+
+#[test]
+fn connections_leave_half_of_the_file_descriptors_to_relays() {
+    let rig = Rig::new(Transport::Tcp, |_| ());
+    let half = u64::try_from(DESCRIPTORS / 2).unwrap();
+    let mut open: Vec<TcpStream> = (0..half).map(|_| rig.connect()).collect();
+    rig.until("half of them", |c| c.open(Transport::Tcp) == half);
+    assert!(is_closed(&mut rig.connect()));
+    assert_eq!(rig.counters().refusals(Refused::Descriptors), 1);
+    for stream in &mut open {
+        let mut client = rig.client(stream);
+        assert_eq!(allocate(stream, &mut client), 0, "every one of them gets a relay");
+    }
+    drop(open);
+    rig.until("all are gone", |c| c.open(Transport::Tcp) == 0);
+    let mut again = rig.connect();
+    let mut client = rig.client(&again);
+    assert_eq!(allocate(&mut again, &mut client), 0);
+}
+
+#[test]
+fn a_stranger_cannot_make_the_node_keep_long_messages() {
+    let rig = Rig::new(Transport::Tcp, |_| ());
+    let mut stream = rig.connect();
+    stream.write_all(b"\x00\x01\x40\x00\x21\x12\xa4\x42").unwrap();
+    assert!(is_closed(&mut stream));
+    rig.until("closed", |c| c.ended(Closed::NotTurn) == 1);
+}
+
+#[test]
+fn a_client_that_asks_and_does_not_read_is_given_up() {
+    let rig = Rig::new(Transport::Tcp, |limits| (limits.waiting, limits.headroom) = (1024, 1024));
+    let mut stream = rig.connect();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let request = rig.client(&stream).request(method::BINDING).bare().repeat(1000);
+    let over = Instant::now() + PATIENCE;
+    while stream.write_all(&request).is_ok() {
+        assert!(Instant::now() < over, "it goes on for ever");
+    }
+    rig.until("closed", |c| c.ended(Closed::SlowReader) == 1);
+}
+
+#[test]
+fn a_client_that_comes_again_from_the_same_port_is_a_new_one() {
+    let rig = Rig::new(Transport::Tcp, |_| ());
+    let connect_from = |from: Option<SocketAddr>| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        // Closed with a reset, the port can be used again at once.
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        from.inspect(|from| socket.bind(&(*from).into()).unwrap());
+        socket.connect(&rig.server.into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let mut from = None;
+    for _ in 0..50 {
+        let mut stream = connect_from(from);
+        from = Some(stream.local_addr().unwrap());
+        let mut client = rig.client(&stream);
+        assert_eq!(allocate(&mut stream, &mut client), 0, "not met by the allocation before");
+    }
+    rig.until("all have ended", |c| c.open(Transport::Tcp) == 0);
+}
+
+#[test]
+fn a_listener_that_finds_no_room_for_connections_pauses() {
+    // `pause` and `resume` as the loop calls them: the listener tells nothing in between, and again afterwards.
+    let control = Control::new().unwrap();
+    let epoll = Arc::new(Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).unwrap());
+    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let address = StreamAddress { index: 0, address: free, transport: Transport::Tcp };
+    let listeners = open_stream_listeners(&[address], 1).unwrap().remove(0);
+    let descriptors = Arc::new(Descriptors::new(10));
+    let common = Arc::new(Common::new(descriptors, 10, None, Limits::default()));
+    let mut streams = Streams::new(Arc::clone(&epoll), listeners, common, Arc::clone(&control.counters)).unwrap();
+    let _waits = TcpStream::connect(free).unwrap();
+    let told = || {
+        let mut events = [EpollEvent::empty(); 4];
+        epoll.wait(&mut events, nix::sys::epoll::EpollTimeout::ZERO).unwrap()
+    };
+    let start = Instant::now();
+    assert_eq!(told(), 1);
+    streams.pause(0, start);
+    assert_eq!((told(), streams.poll_timeout()), (0, Some(start + PAUSE)));
+    streams.resume(start + PAUSE / 2);
+    assert_eq!(told(), 0);
+    streams.resume(start + PAUSE);
+    assert_eq!((told(), streams.poll_timeout()), (1, None));
+    assert_eq!(control.counters.streams.accept_pauses(), 1);
+}
