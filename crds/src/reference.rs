@@ -296,7 +296,7 @@ mod tests {
             "| `minPort` | integer |  | Default 49152 (RFC 8656 section 7.2); 1024 to 65535 | First relayed port. |",
             "| `realm` | string | yes | 1 to 63 characters; ",
             "| `maxTtl` | duration |  | Default 24h | How far away the expiry of a credential may be. |",
-            "| `listeners` | list of [object](#speclisteners) |  | Default: UDP 3478, TCP 3478 and TLS 443; 1 to 8 items; unique by `name` |",
+            "| `listeners` | list of [object](#speclisteners) |  | Default: UDP 3478 and TCP 3478, and TLS 443 if tls is written; 1 to 8 items; unique by `name` |",
             "| `nodeSelector` | map of string |  | at most 16 entries; each at most 63 characters |",
         ] {
             assert!(page.contains(row), "{row}\n{page}");

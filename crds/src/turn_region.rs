@@ -77,7 +77,7 @@ pub struct TurnRegionSpec {
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub failover_group: Option<String>,
 
-    /// Where clients reach a relay. Default: UDP 3478, TCP 3478 and TLS 443.
+    /// Where clients reach a relay. Default: UDP 3478 and TCP 3478, and TLS 443 if tls is written. A TLS listener also takes plain TURN over TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(
@@ -87,7 +87,7 @@ pub struct TurnRegionSpec {
     )]
     pub listeners: Option<Vec<Listener>>,
 
-    /// The certificate of TLS listeners.
+    /// The certificate of TLS listeners. A renewed one is taken up without a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 
@@ -184,7 +184,7 @@ pub struct Listener {
     pub name: String,
     /// What is spoken there. TLS means TURN over TLS over TCP.
     pub protocol: Protocol,
-    /// Port number.
+    /// Port number. For one below 1024 the node begins as root and gives root up once its listeners are open.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
 }

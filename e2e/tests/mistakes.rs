@@ -33,7 +33,7 @@ enum Schema {
 use Schema::{Older, Present};
 
 /// Every mistake that the operator finds. `Incomplete` is left out: the API server writes what it asks for.
-const MISTAKES: [Mistake; 17] = [
+const MISTAKES: [Mistake; 21] = [
     (
         "admin-port",
         Present,
@@ -47,16 +47,16 @@ const MISTAKES: [Mistake; 17] = [
         "spec.listeners[tls].port: 9090 is the relay's own metrics port: choose another",
     ),
     (
-        "privileged-port",
+        "default-in-range",
         Present,
-        "{listeners: [{name: low, protocol: UDP, port: 443}]}",
-        "spec.listeners[low].port: 443 lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478",
+        "{listeners: null, relay: {minPort: 3000, maxPort: 4000}}",
+        "spec.relay: 3000 to 4000 holds port 3478 of listener udp: move the range, such as 49152 to 65535, or give the listener another port; spec.relay: 3000 to 4000 holds port 3478 of listener tcp: move the range, such as 49152 to 65535, or give the listener another port",
     ),
     (
-        "no-udp",
+        "no-bandwidth",
         Present,
-        "{listeners: [{name: tcp, protocol: TCP, port: 3478}]}",
-        "spec.listeners: none is UDP, and the other transports are not served yet: add {name: udp, protocol: UDP, port: 3478}",
+        "{quotas: {bandwidthPerAllocation: 0k}}",
+        "spec.quotas.bandwidthPerAllocation: \"0k\" is no number above 0: write digits with k, M, G, T or nothing after them, such as 4M",
     ),
     (
         "few-ports",
@@ -85,8 +85,32 @@ const MISTAKES: [Mistake; 17] = [
     (
         "two-mistakes",
         Present,
-        "{listeners: [{name: low, protocol: UDP, port: 53}], relay: {minPort: 50000, maxPort: 50009}, quotas: {allocationsPerNode: 11}}",
-        "spec.listeners[low].port: 53 lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478; spec.relay: 10 ports for spec.quotas.allocationsPerNode 11: widen minPort to maxPort to at least 11 ports, or lower the quota",
+        "{listeners: [{name: tcp, protocol: TCP, port: 9443}], relay: {minPort: 50000, maxPort: 50009}, quotas: {allocationsPerNode: 11}}",
+        "spec.listeners[tcp].port: 9443 is the relay's own admin port: choose another; spec.relay: 10 ports for spec.quotas.allocationsPerNode 11: widen minPort to maxPort to at least 11 ports, or lower the quota",
+    ),
+    (
+        "no-certificate",
+        Older,
+        "{listeners: [{name: tls, protocol: TLS, port: 443}]}",
+        "spec.tls: missing, and listener tls needs a certificate: write {secretName: turn-tls}, naming a kubernetes.io/tls Secret",
+    ),
+    (
+        "port-twice",
+        Older,
+        "{listeners: [{name: tcp, protocol: TCP, port: 443}, {name: tls, protocol: TLS, port: 443}], tls: {secretName: turn-tls}}",
+        "spec.listeners[tls].port: 443 is the port of listener tcp: choose another (TCP and TLS share one port space)",
+    ),
+    (
+        "no-port",
+        Older,
+        "{listeners: [{name: udp, protocol: UDP, port: 0}]}",
+        "spec.listeners[udp].port: 0 is not a port: write 1 to 65535, such as 3478",
+    ),
+    (
+        "no-listener",
+        Older,
+        "{listeners: []}",
+        "spec.listeners: the list is empty: write {name: udp, protocol: UDP, port: 3478}, or leave listeners out for UDP and TCP 3478",
     ),
     (
         "no-range",

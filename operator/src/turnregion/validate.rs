@@ -3,6 +3,9 @@
 //! The API server has checked the schema and its CEL rules already; what is left is what CEL cannot say, and what an
 //! object stored under an older schema may still hold. Every mistake is reported, not only the first.
 
+mod listeners;
+mod rate;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,9 +14,12 @@ use kube::ResourceExt;
 use rtcfleet_crds::TurnRegion;
 use rtcfleet_crds::duration::NotADuration;
 use rtcfleet_crds::turn_region::{
-    AddressSource, Addresses, Auth, Listener, Mode, Placement, Protocol, Quotas, Relay, Scaling, Template,
+    AddressSource, Addresses, Auth, Capacity, Mode, Placement, Protocol, Quotas, Relay, Scaling, Template,
     TurnRegionSpec,
 };
+
+pub use self::listeners::Listeners;
+pub use self::rate::Rate;
 
 use crate::error::{Categorised, Category};
 
@@ -56,14 +62,28 @@ pub enum ValidateError {
     OwnPortInRange { min: u16, max: u16, port: u16, what: &'static str },
     #[error("spec.listeners[{name}].port: {port} is the relay's own {what} port: choose another")]
     PortTaken { name: String, port: u16, what: &'static str },
+    #[error("spec.listeners[{name}].port: {port} is not a port: write 1 to 65535, such as 3478")]
+    NotAPort { name: String, port: i32 },
     #[error(
-        "spec.listeners[{name}].port: {port} lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478"
+        "spec.listeners[{name}].port: {port} is the port of listener {other}: choose another (TCP and TLS share one port space)"
     )]
-    PrivilegedPort { name: String, port: i32 },
+    PortTwice { name: String, other: String, port: u16 },
     #[error(
-        "spec.listeners: none is UDP, and the other transports are not served yet: add {{name: udp, protocol: UDP, port: 3478}}"
+        "spec.relay: {min} to {max} holds port {port} of listener {name}: move the range, such as 49152 to 65535, or give the listener another port"
     )]
-    NoServedListener,
+    ListenerInRange { name: String, port: u16, min: u16, max: u16 },
+    #[error(
+        "spec.tls: missing, and listener {name} needs a certificate: write {{secretName: turn-tls}}, naming a kubernetes.io/tls Secret"
+    )]
+    NoCertificate { name: String },
+    #[error(
+        "spec.listeners: the list is empty: write {{name: udp, protocol: UDP, port: 3478}}, or leave listeners out for UDP and TCP 3478"
+    )]
+    NoListener,
+    #[error(
+        "spec.{path}: {text:?} is no number above 0: write digits with k, M, G, T or nothing after them, such as {example}"
+    )]
+    NotARate { path: &'static str, text: String, example: &'static str },
     #[error("spec.auth: missing: write {{realm: turn.example.org, secretRef: {{name: turn-auth}}}}")]
     NoAuth,
     #[error(
@@ -86,8 +106,12 @@ impl Categorised for ValidateError {
             | Self::UserQuotaAboveNodes { .. }
             | Self::OwnPortInRange { .. }
             | Self::PortTaken { .. }
-            | Self::PrivilegedPort { .. }
-            | Self::NoServedListener
+            | Self::NotAPort { .. }
+            | Self::PortTwice { .. }
+            | Self::ListenerInRange { .. }
+            | Self::NoCertificate { .. }
+            | Self::NoListener
+            | Self::NotARate { .. }
             | Self::NoAuth
             | Self::NotAnAddress { .. }
             | Self::TwoAddresses { .. }
@@ -142,8 +166,7 @@ pub struct ManagedRegion {
     pub identity: Identity,
     pub region: String,
     pub placement: Placement,
-    /// UDP ports, at least one, each 1024 or above.
-    pub udp_ports: Vec<u16>,
+    pub listeners: Listeners,
     pub relay: RelayPorts,
     pub allow_peers: Vec<String>,
     pub deny_peers: Vec<String>,
@@ -152,6 +175,7 @@ pub struct ManagedRegion {
     pub secret: SecretKeys,
     pub max_ttl: Duration,
     pub quotas: NodeQuotas,
+    pub nic: NicCapacity,
     pub replicas: Replicas,
     pub max_unavailable: u32,
     /// How long sessions may stay on a node that is exchanged.
@@ -187,6 +211,10 @@ impl RelayPorts {
         self.last
     }
 
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
     pub fn count(self) -> u32 {
         u32::from(self.last - self.first) + 1
     }
@@ -204,6 +232,19 @@ pub struct SecretKeys {
 pub struct NodeQuotas {
     pub per_user: u32,
     pub per_node: u32,
+    /// Bits a second of one allocation, each way.
+    pub bandwidth: Option<Rate>,
+}
+
+/// What the network interface of a machine can carry, where somebody wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NicCapacity {
+    /// Bits a second sent.
+    pub tx: Option<Rate>,
+    /// Bits a second received.
+    pub rx: Option<Rate>,
+    /// Packets a second, both ways together.
+    pub packets: Option<Rate>,
 }
 
 /// How a relay learns the address that clients see.
@@ -267,7 +308,7 @@ pub fn validate(region: &TurnRegion) -> Result<Validated, Mistakes> {
         identity,
         region: spec.region.clone(),
         placement: spec.placement.clone().unwrap_or_default(),
-        udp_ports: check.udp_ports(spec.listeners.as_deref()),
+        listeners: check.listeners(spec, ports),
         relay: ports,
         allow_peers: relay.allow_peers,
         deny_peers: relay.deny_peers,
@@ -276,6 +317,7 @@ pub fn validate(region: &TurnRegion) -> Result<Validated, Mistakes> {
         secret,
         max_ttl,
         quotas: check.quotas(spec.quotas.as_ref(), ports),
+        nic: check.nic(spec.capacity.as_ref()),
         replicas: check.replicas(spec.replicas, spec.scaling.as_ref()),
         max_unavailable: check.count("upgrade.maxUnavailable", upgrade.max_unavailable, 1, 1..=100, "1 to 100"),
         exchange_drain,
@@ -345,35 +387,10 @@ impl Check {
             RelayPorts { first: 49152, last: 65535 }
         });
         for (port, what) in OWN_PORTS {
-            if (ports.first..=ports.last).contains(&port) {
+            if ports.contains(port) {
                 self.mistakes.push(ValidateError::OwnPortInRange { min: ports.first, max: ports.last, port, what });
             }
         }
-        ports
-    }
-
-    fn udp_ports(&mut self, listeners: Option<&[Listener]>) -> Vec<u16> {
-        let Some(listeners) = listeners else { return vec![3478] };
-        let mut ports = Vec::new();
-        for Listener { name, protocol, port } in listeners {
-            if *protocol != Protocol::Udp {
-                continue;
-            }
-            match u16::try_from(*port) {
-                Ok(port @ 1024..) => ports.push(port),
-                _ => self.mistakes.push(ValidateError::PrivilegedPort { name: name.clone(), port: *port }),
-            }
-        }
-        for Listener { name, protocol, port } in listeners {
-            let taken = OWN_PORTS.iter().find(|(own, _)| *protocol != Protocol::Udp && i32::from(*own) == *port);
-            if let Some(&(port, what)) = taken {
-                self.mistakes.push(ValidateError::PortTaken { name: name.clone(), port, what });
-            }
-        }
-        if !listeners.iter().any(|listener| listener.protocol == Protocol::Udp) {
-            self.mistakes.push(ValidateError::NoServedListener);
-        }
-        ports.sort_unstable();
         ports
     }
 
@@ -412,7 +429,26 @@ impl Check {
         if per_node > ports.count() {
             self.mistakes.push(ValidateError::TooFewRelayPorts { have: ports.count(), quota: per_node });
         }
-        NodeQuotas { per_user, per_node }
+        let bandwidth = quotas.bandwidth_per_allocation.as_deref();
+        NodeQuotas { per_user, per_node, bandwidth: self.rate("quotas.bandwidthPerAllocation", bandwidth, "4M") }
+    }
+
+    fn nic(&mut self, capacity: Option<&Capacity>) -> NicCapacity {
+        let nic = capacity.and_then(|capacity| capacity.nic.clone()).unwrap_or_default();
+        NicCapacity {
+            tx: self.rate("capacity.nic.tx", nic.tx.as_deref(), "10G"),
+            rx: self.rate("capacity.nic.rx", nic.rx.as_deref(), "10G"),
+            packets: self.rate("capacity.nic.packets", nic.packets.as_deref(), "1M"),
+        }
+    }
+
+    fn rate(&mut self, path: &'static str, text: Option<&str>, example: &'static str) -> Option<Rate> {
+        let text = text?;
+        let rate = Rate::parse(text);
+        if rate.is_none() {
+            self.mistakes.push(ValidateError::NotARate { path, text: text.to_owned(), example });
+        }
+        rate
     }
 
     fn replicas(&mut self, replicas: Option<i32>, scaling: Option<&Scaling>) -> Replicas {
@@ -476,8 +512,8 @@ fn not_in_effect(spec: &TurnRegionSpec) -> Vec<String> {
         relay: _,
         addresses: _,
         auth: _,
-        quotas,
-        capacity,
+        quotas: _,
+        capacity: _,
         replicas: _,
         scaling,
         upgrade: _,
@@ -492,17 +528,12 @@ fn not_in_effect(spec: &TurnRegionSpec) -> Vec<String> {
     };
     let external = *mode == Some(Mode::External);
     say(external, "spec.mode External: the endpoints are neither probed nor published yet".into());
-    match listeners {
-        None => say(!external, "spec.listeners (default): TCP 3478 and TLS 443 are not served yet, UDP 3478 is".into()),
-        Some(listeners) => {
-            for Listener { name, protocol, port } in listeners.iter().filter(|one| one.protocol != Protocol::Udp) {
-                say(true, format!("spec.listeners[{name}]: {} {port} is not served yet", protocol.text()));
-            }
-        }
-    }
-    say(tls.is_some(), "spec.tls: TLS is not served yet".into());
+    let no_tls = listeners.iter().flatten().all(|listener| listener.protocol != Protocol::Tls);
+    say(
+        tls.is_some() && listeners.is_some() && no_tls,
+        "spec.tls: no listener is TLS; add {name: tls, protocol: TLS, port: 443}, or remove tls".into(),
+    );
     say(failover_group.is_some(), "spec.failoverGroup: regions do not take each other's load yet".into());
-    say(capacity.is_some(), "spec.capacity: load does not change the number of relays yet".into());
     if let Some(Scaling { min: _, max, target, headroom, scale_down }) = scaling {
         let automatic = max.is_some() || target.is_some() || headroom.is_some();
         let stabilization = scale_down.as_ref().is_some_and(|down| down.stabilization.is_some());
@@ -511,8 +542,6 @@ fn not_in_effect(spec: &TurnRegionSpec) -> Vec<String> {
             "spec.scaling: load does not change the number of relays yet; there are min of them".into(),
         );
     }
-    let bandwidth = quotas.as_ref().is_some_and(|quotas| quotas.bandwidth_per_allocation.is_some());
-    say(bandwidth, "spec.quotas.bandwidthPerAllocation: bandwidth is not limited yet".into());
     say(cost.is_some(), "spec.cost: costs are not added up yet".into());
     lines
 }

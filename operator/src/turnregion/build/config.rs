@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::meta;
-use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion};
+use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion, NicCapacity, NodeQuotas};
 
 /// Where the pod finds its files.
 pub const TURN_FOLDER: &str = "/etc/rtc-fleet/turn";
@@ -16,6 +16,7 @@ pub const MACHINES_FOLDER: &str = "/etc/rtc-fleet/machines";
 pub const MACHINES_FILE: &str = "machines.yaml";
 pub const AUTH_FOLDER: &str = "/etc/rtc-fleet/auth";
 pub const ADMIN_FOLDER: &str = "/etc/rtc-fleet/admin";
+pub const TLS_FOLDER: &str = "/etc/rtc-fleet/tls";
 
 pub fn config_map(region: &ManagedRegion, name: &str, turn_yaml: String) -> ConfigMap {
     ConfigMap {
@@ -27,17 +28,18 @@ pub fn config_map(region: &ManagedRegion, name: &str, turn_yaml: String) -> Conf
 
 pub fn turn_yaml(region: &ManagedRegion) -> String {
     let listeners: Vec<_> = region
-        .udp_ports
+        .listeners
+        .ports()
         .iter()
-        .flat_map(|port| [format!("0.0.0.0:{port}"), format!("[::]:{port}")])
-        .map(|address| json!({"protocol": "UDP", "address": address}))
+        .flat_map(|one| [format!("0.0.0.0:{}", one.port), format!("[::]:{}", one.port)].map(|at| (one.protocol, at)))
+        .map(|(protocol, address)| json!({"protocol": protocol.text(), "address": address}))
         .collect();
     let secret_files: Vec<_> = [Some(&region.secret.current), region.secret.previous.as_ref()]
         .into_iter()
         .flatten()
         .map(|key| format!("{AUTH_FOLDER}/{key}"))
         .collect();
-    let config = json!({
+    let mut config = json!({
         "realm": region.realm,
         "listeners": listeners,
         "relay": {
@@ -48,10 +50,7 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
             "denyPeers": region.deny_peers,
         },
         "auth": {"secretFiles": secret_files, "maxTtl": seconds(region.max_ttl)},
-        "quotas": {
-            "allocationsPerUser": region.quotas.per_user,
-            "allocations": region.quotas.per_node,
-        },
+        "quotas": quotas(&region.quotas),
         // The pod narrows both addresses to the machine's own by flags.
         "admin": {
             "address": format!("127.0.0.1:{ADMIN_PORT}"),
@@ -62,8 +61,34 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
         "metrics": {"address": format!("127.0.0.1:{METRICS_PORT}")},
         "drain": {"onTerminate": seconds(region.eviction_drain)},
     });
+    // Nothing is written for what is left out: a key more would be another revision, and exchange every node.
+    if region.listeners.certificate().is_some() {
+        config["tls"] = json!({"certificate": format!("{TLS_FOLDER}/tls.crt"), "key": format!("{TLS_FOLDER}/tls.key")});
+    }
+    if let Some(nic) = nic(&region.nic) {
+        config["capacity"] = json!({ "nic": nic });
+    }
     // Cannot fail: JSON values have string keys only.
     serde_yaml::to_string(&config).unwrap_or_default()
+}
+
+fn quotas(quotas: &NodeQuotas) -> Value {
+    let NodeQuotas { per_user, per_node, bandwidth } = quotas;
+    let mut value = json!({"allocationsPerUser": per_user, "allocations": per_node});
+    if let Some(bandwidth) = bandwidth {
+        value["bandwidthPerAllocation"] = bandwidth.to_string().into();
+    }
+    value
+}
+
+fn nic(capacity: &NicCapacity) -> Option<Map<String, Value>> {
+    let NicCapacity { tx, rx, packets } = capacity;
+    let written = [("tx", tx), ("rx", rx), ("packets", packets)];
+    let written: Map<String, Value> = written
+        .into_iter()
+        .filter_map(|(key, rate)| Some((key.to_owned(), rate.as_ref()?.to_string().into())))
+        .collect();
+    (!written.is_empty()).then_some(written)
 }
 
 fn seconds(span: Duration) -> String {

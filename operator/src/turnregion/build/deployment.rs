@@ -9,10 +9,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use rtcfleet_crds::labels;
+use rtcfleet_crds::turn_region::Protocol;
 
 use super::{
     REGION_UID, admin_secret_name,
-    config::{ADMIN_FOLDER, AUTH_FOLDER, MACHINES_FOLDER, TURN_FILE, TURN_FOLDER},
+    config::{ADMIN_FOLDER, AUTH_FOLDER, MACHINES_FOLDER, TLS_FOLDER, TURN_FILE, TURN_FOLDER},
     meta, region_labels, selector, short_hash,
 };
 use crate::turnregion::observed::REVISION;
@@ -23,7 +24,9 @@ const GRACE_BEYOND_DRAIN: u64 = 15;
 /// How long a relay stays bound to a machine that is not reachable. Kubernetes' own default is five minutes, more than
 /// the month's whole budget.
 const UNREACHABLE_SECONDS: i64 = 30;
+/// Whom a node runs as: from its start, or from the moment on at which its listeners are open.
 const USER: i64 = 65532;
+const ROOT: i64 = 0;
 
 /// Hash of the template and of the configuration that goes with it.
 pub fn revision(region: &ManagedRegion, image: &str, turn_yaml: &str) -> String {
@@ -90,6 +93,7 @@ fn template(region: &ManagedRegion, image: &str, turn_config: &str, revision: &s
 fn pod(region: &ManagedRegion, image: &str, turn_config: &str) -> PodSpec {
     let mut node_selector = region.placement.node_selector.clone();
     node_selector.insert(labels::REGION.to_owned(), region.region.clone());
+    let as_root = region.listeners.has_privileged_port();
     PodSpec {
         host_network: Some(true),
         // A relay resolves no names of the cluster.
@@ -103,8 +107,8 @@ fn pod(region: &ManagedRegion, image: &str, turn_config: &str) -> PodSpec {
         topology_spread_constraints: Some(vec![spread(region)]),
         termination_grace_period_seconds: i64::try_from(region.eviction_drain.as_secs() + GRACE_BEYOND_DRAIN).ok(),
         security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
+            run_as_non_root: Some(!as_root),
+            run_as_user: Some(if as_root { ROOT } else { USER }),
             run_as_group: Some(USER),
             fs_group: Some(USER),
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
@@ -112,36 +116,64 @@ fn pod(region: &ManagedRegion, image: &str, turn_config: &str) -> PodSpec {
         }),
         image_pull_secrets: pull_secrets(region),
         containers: vec![container(region, image)],
-        volumes: Some(vec![
-            config_volume("turn", turn_config),
-            config_volume("machines", &format!("{}-machines", region.identity.name)),
-            secret_volume("auth", &region.secret.name),
-            secret_volume("admin", &admin_secret_name(&region.identity)),
-        ]),
+        volumes: Some(volumes(region, turn_config)),
         ..PodSpec::default()
     }
 }
 
+fn volumes(region: &ManagedRegion, turn_config: &str) -> Vec<Volume> {
+    let mut volumes = vec![
+        config_volume("turn", turn_config),
+        config_volume("machines", &format!("{}-machines", region.identity.name)),
+        secret_volume("auth", &region.secret.name),
+        secret_volume("admin", &admin_secret_name(&region.identity)),
+    ];
+    volumes.extend(region.listeners.certificate().map(|secret| secret_volume("tls", secret)));
+    volumes
+}
+
+/// A port below 1024 on the machine's network cannot be had otherwise: `net.ipv4.ip_unprivileged_port_start` is the
+/// machine's there and refused in a pod, and capabilities of a container reach no process of another user than root.
+/// So the node begins as root without root's rights, opens its listeners, and is nobody from then on (`--run-as`).
+fn capabilities(region: &ManagedRegion) -> Capabilities {
+    let added = region.listeners.has_privileged_port().then(|| {
+        vec![
+            "NET_BIND_SERVICE".to_owned(), // opens the listeners below 1024
+            "SETUID".to_owned(),           // gives up root afterwards, and with it both of these
+        ]
+    });
+    Capabilities { drop: Some(vec!["ALL".into()]), add: added }
+}
+
 fn container(region: &ManagedRegion, image: &str) -> Container {
-    let args = [
+    let mut args = vec![
         "turn".to_owned(),
         format!("--config={TURN_FOLDER}/{TURN_FILE}"),
         format!("--metrics-address=$(HOST_IP):{METRICS_PORT}"),
         format!("--admin-address=$(HOST_IP):{ADMIN_PORT}"),
         "--log-format=json".to_owned(),
     ];
+    args.extend(region.listeners.has_privileged_port().then(|| format!("--run-as={USER}")));
+    let mut mounts = vec![
+        mount("turn", TURN_FOLDER),
+        mount("machines", MACHINES_FOLDER),
+        mount("auth", AUTH_FOLDER),
+        mount("admin", ADMIN_FOLDER),
+    ];
+    // A folder and no file of it: the kubelet brings a renewed certificate, which the node takes up without a restart.
+    mounts.extend(region.listeners.certificate().map(|_| mount("tls", TLS_FOLDER)));
     Container {
         name: "turn".into(),
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".into()),
-        args: Some(args.into()),
+        args: Some(args),
         env: Some(vec![field("NODE_NAME", "spec.nodeName"), field("HOST_IP", "status.hostIP")]),
         ports: Some(ports(region)),
         resources: region.template.resources.clone(),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+            capabilities: Some(capabilities(region)),
             ..SecurityContext::default()
         }),
         // A relay that waits for its addresses or its Secret is alive: only readiness waits.
@@ -152,12 +184,7 @@ fn container(region: &ManagedRegion, image: &str) -> Container {
             ..probe("/healthz", 10, 3)
         }),
         readiness_probe: Some(probe("/readyz", 2, 2)),
-        volume_mounts: Some(vec![
-            mount("turn", TURN_FOLDER),
-            mount("machines", MACHINES_FOLDER),
-            mount("auth", AUTH_FOLDER),
-            mount("admin", ADMIN_FOLDER),
-        ]),
+        volume_mounts: Some(mounts),
         ..Container::default()
     }
 }
@@ -171,8 +198,15 @@ fn ports(region: &ManagedRegion) -> Vec<ContainerPort> {
         host_port: Some(number.into()),
         ..ContainerPort::default()
     };
-    let mut ports: Vec<ContainerPort> =
-        region.udp_ports.iter().map(|number| port(format!("udp-{number}"), "UDP", *number)).collect();
+    let mut ports: Vec<ContainerPort> = region
+        .listeners
+        .ports()
+        .iter()
+        .map(|one| {
+            let name = format!("{}-{}", one.protocol.text().to_lowercase(), one.port);
+            port(name, if one.protocol == Protocol::Udp { "UDP" } else { "TCP" }, one.port)
+        })
+        .collect();
     ports.push(port("admin".into(), "TCP", ADMIN_PORT));
     ports.push(port("metrics".into(), "TCP", METRICS_PORT));
     ports

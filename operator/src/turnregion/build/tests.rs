@@ -35,11 +35,49 @@ fn golden(name: &str, text: &str) {
     );
 }
 
+const DEFAULT_LISTENERS: &str =
+    "{listeners: [{name: second, protocol: TCP, port: 3478}, {name: first, protocol: UDP, port: 3478}]}";
+
 const WHOLE: &str = "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name: alt, protocol: UDP, port: 5349}], \
      relay: {minPort: 50000, maxPort: 59999, allowPeers: [10.200.0.0/24], denyPeers: [198.51.100.0/24]}, \
      quotas: {allocationsPerUser: 7, allocationsPerNode: 900}, upgrade: {maxUnavailable: 2, drainDeadline: 10m, evictionDeadline: 2m}, \
      placement: {nodeSelector: {pool: media}, priorityClassName: media}, \
      template: {labels: {team: rtc, rtcfleet.dev/slot: mine}, annotations: {note: x}, resources: {limits: {memory: 1Gi}}, imagePullSecrets: [registry]}}";
+
+/// Every transport, ports below 1024, a certificate, and what nodes cannot find out themselves.
+const EVERY_TRANSPORT: &str = "{listeners: [{name: tls, protocol: TLS, port: 443}, {name: tcp, protocol: TCP, port: 3478}, {name: udp, protocol: UDP, port: 3478}], \
+     tls: {secretName: turn-tls}, quotas: {bandwidthPerAllocation: 1.5M}, capacity: {nic: {tx: 10G, rx: 10000M, packets: 1M}}}";
+
+#[test]
+fn a_region_with_every_transport_is_as_committed() {
+    let (region, objects) = built(EVERY_TRANSPORT);
+    golden("every-transport-deployment.yaml", &yaml(&objects.deployment(&region, 0)));
+    golden("every-transport-turn-configmap.yaml", &yaml(&objects.turn));
+}
+
+#[test]
+fn a_node_begins_as_root_only_for_a_port_below_1024_and_then_with_two_rights() {
+    for (case, listener, as_root) in [
+        ("the last port that needs a privilege", "{name: a, protocol: UDP, port: 1023}", true),
+        ("the first that needs none", "{name: a, protocol: UDP, port: 1024}", false),
+        ("TCP", "{name: a, protocol: TCP, port: 80}", true),
+    ] {
+        let (region, objects) = built(&format!("{{listeners: [{listener}]}}"));
+        let pod = objects.deployment(&region, 0).spec.unwrap().template.spec.unwrap();
+        let user = pod.security_context.unwrap();
+        let expected = if as_root { (Some(false), Some(0)) } else { (Some(true), Some(65532)) };
+        assert_eq!((user.run_as_non_root, user.run_as_user), expected, "{case}");
+        assert_eq!((user.run_as_group, user.fs_group), (Some(65532), Some(65532)), "{case}");
+        let container = &pod.containers[0];
+        let rights = container.security_context.clone().unwrap();
+        assert_eq!(rights.allow_privilege_escalation, Some(false), "{case}");
+        let capabilities = rights.capabilities.unwrap();
+        let added = as_root.then(|| vec!["NET_BIND_SERVICE".to_owned(), "SETUID".to_owned()]);
+        assert_eq!((capabilities.drop, capabilities.add), (Some(vec!["ALL".to_owned()]), added), "{case}");
+        let gives_up_root = container.args.iter().flatten().any(|argument| argument == "--run-as=65532");
+        assert_eq!(gives_up_root, as_root, "{case}");
+    }
+}
 
 #[test]
 fn the_deployment_of_a_region_is_as_committed() {
@@ -69,11 +107,17 @@ fn the_revision_changes_with_what_nodes_run_and_with_nothing_else() {
         ("a default, written out", "{relay: {minPort: 49152}}", true),
         ("a quota", "{quotas: {allocationsPerUser: 3}}", false),
         ("a listener", "{listeners: [{name: udp, protocol: UDP, port: 3479}]}", false),
+        ("the default listeners, written out under other names and in another order", DEFAULT_LISTENERS, true),
+        ("a bandwidth", "{quotas: {bandwidthPerAllocation: 4M}}", false),
+        ("no capacity, written out", "{capacity: {nic: {}}}", true),
+        ("a certificate, and with it a listener", "{tls: {secretName: turn-tls}}", false),
         ("a label of the pods", "{template: {labels: {a: b}}}", false),
         ("the Secret", "{auth: {realm: turn.example.org, secretRef: {name: other}}}", false),
     ] {
         assert_eq!(revision(spec) == plain, same, "{case}");
     }
+    let [tls, other] = ["turn-tls", "other"].map(|name| revision(&format!("{{tls: {{secretName: {name}}}}}")));
+    assert_ne!(tls, other, "the Secret of the certificate");
     let region = managed("{}");
     let newer = Objects::build(&region, &[], "rtc-fleet/media-node:2").revision;
     assert_ne!(newer, plain, "the image of the nodes");

@@ -8,6 +8,11 @@ fn managed(region: &TurnRegion) -> ManagedRegion {
     }
 }
 
+/// What its nodes open, in order.
+fn ports(region: &ManagedRegion) -> Vec<String> {
+    region.listeners.ports().iter().map(|one| format!("{} {}", one.protocol.text(), one.port)).collect()
+}
+
 fn refused(spec: &str) -> String {
     validate(&region_with(spec)).expect_err(spec).to_string()
 }
@@ -15,10 +20,12 @@ fn refused(spec: &str) -> String {
 #[test]
 fn a_short_region_gets_the_documented_defaults() {
     let region = managed(&region());
-    assert_eq!(region.udp_ports, [3478]);
+    assert_eq!(ports(&region), ["UDP 3478", "TCP 3478"]);
+    assert_eq!(region.listeners.certificate(), None);
+    assert_eq!(region.nic, NicCapacity::default());
     assert_eq!((region.relay.first(), region.relay.last(), region.relay.count()), (49152, 65535, 16384));
     assert_eq!(region.replicas, Replicas::Default(2));
-    assert_eq!(region.quotas, NodeQuotas { per_user: 20, per_node: 16384 });
+    assert_eq!(region.quotas, NodeQuotas { per_user: 20, per_node: 16384, bandwidth: None });
     assert_eq!((region.max_unavailable, region.exchange_drain), (1, Duration::from_hours(1)));
     assert_eq!(region.secret.previous.as_deref(), Some("previous"));
 }
@@ -42,14 +49,40 @@ fn every_mistake_is_told_with_its_place_and_what_to_write() {
             "spec.relay: 9000 to 9400 holds the relay's own metrics port 9090: move the range, such as 49152 to 65535",
         ),
         (
-            "a privileged port",
-            "{listeners: [{name: dns, protocol: UDP, port: 53}]}",
-            "spec.listeners[dns].port: 53 lies below 1024, which relays cannot open yet: write 1024 to 65535, such as 3478",
+            "a port that slipped through an older schema",
+            "{listeners: [{name: dns, protocol: UDP, port: 0}]}",
+            "spec.listeners[dns].port: 0 is not a port: write 1 to 65535, such as 3478",
         ),
         (
-            "no UDP listener",
-            "{listeners: [{name: tcp, protocol: TCP, port: 3478}]}",
-            "spec.listeners: none is UDP, and the other transports are not served yet: add {name: udp, protocol: UDP, port: 3478}",
+            "no listener",
+            "{listeners: []}",
+            "spec.listeners: the list is empty: write {name: udp, protocol: UDP, port: 3478}, or leave listeners out for UDP and TCP 3478",
+        ),
+        (
+            "TLS without a certificate",
+            "{listeners: [{name: tls, protocol: TLS, port: 443}]}",
+            "spec.tls: missing, and listener tls needs a certificate: write {secretName: turn-tls}, naming a kubernetes.io/tls Secret",
+        ),
+        (
+            "TCP and TLS on one port",
+            "{listeners: [{name: tcp, protocol: TCP, port: 443}, {name: tls, protocol: TLS, port: 443}], tls: {secretName: t}}",
+            "spec.listeners[tls].port: 443 is the port of listener tcp: choose another (TCP and TLS share one port space)",
+        ),
+        (
+            "a listener that nobody wrote among the relayed ports",
+            "{listeners: null, relay: {minPort: 3478, maxPort: 4000}, quotas: {allocationsPerNode: 1, allocationsPerUser: 1}, tls: {secretName: t}}",
+            "spec.relay: 3478 to 4000 holds port 3478 of listener udp: move the range, such as 49152 to 65535, or give the listener another port; \
+             spec.relay: 3478 to 4000 holds port 3478 of listener tcp: move the range, such as 49152 to 65535, or give the listener another port",
+        ),
+        (
+            "no bandwidth",
+            "{quotas: {bandwidthPerAllocation: 0M}}",
+            "spec.quotas.bandwidthPerAllocation: \"0M\" is no number above 0: write digits with k, M, G, T or nothing after them, such as 4M",
+        ),
+        (
+            "a capacity that slipped through an older schema",
+            "{capacity: {nic: {rx: 10 Gbit}}}",
+            "spec.capacity.nic.rx: \"10 Gbit\" is no number above 0: write digits with k, M, G, T or nothing after them, such as 10G",
         ),
         (
             "the admin port",
@@ -89,7 +122,7 @@ fn every_mistake_is_told_with_its_place_and_what_to_write() {
 #[test]
 fn a_small_node_lowers_the_default_of_a_user() {
     let region = managed(&region_with("{quotas: {allocationsPerNode: 10}}"));
-    assert_eq!(region.quotas, NodeQuotas { per_user: 10, per_node: 10 });
+    assert_eq!(region.quotas, NodeQuotas { per_user: 10, per_node: 10, bandwidth: None });
 }
 
 #[test]
@@ -100,15 +133,54 @@ fn several_mistakes_are_told_together() {
 }
 
 #[test]
+fn listeners_are_opened_as_written_whatever_their_order_and_number() {
+    for (case, spec, expected) in [
+        ("none is written, a certificate is", "{tls: {secretName: t}}", vec!["UDP 3478", "TCP 3478", "TLS 443"]),
+        ("TCP alone", "{listeners: [{name: tcp, protocol: TCP, port: 80}]}", vec!["TCP 80"]),
+        ("TLS alone", "{listeners: [{name: tls, protocol: TLS, port: 443}], tls: {secretName: t}}", vec!["TLS 443"]),
+        (
+            "one number in both port spaces, TLS first",
+            "{listeners: [{name: b, protocol: TLS, port: 443}, {name: a, protocol: UDP, port: 443}], tls: {secretName: t}}",
+            vec!["UDP 443", "TLS 443"],
+        ),
+        (
+            "UDP on the number of a port of the node's own",
+            "{listeners: [{name: udp, protocol: UDP, port: 9443}]}",
+            vec!["UDP 9443"],
+        ),
+    ] {
+        let region = managed(&region_with(spec));
+        assert_eq!(ports(&region), expected, "{case}");
+        let has_tls = expected.iter().any(|port| port.starts_with("TLS"));
+        assert_eq!(region.listeners.certificate(), has_tls.then_some("t"), "{case}");
+    }
+}
+
+#[test]
+fn a_certificate_is_of_no_use_without_a_listener_for_it() {
+    let spec = "{listeners: [{name: udp, protocol: UDP, port: 3478}], tls: {secretName: t}}";
+    let region = managed(&region_with(spec));
+    assert_eq!(region.listeners.certificate(), None);
+    assert_eq!(
+        region.not_in_effect,
+        ["spec.tls: no listener is TLS; add {name: tls, protocol: TLS, port: 443}, or remove tls"]
+    );
+}
+
+#[test]
 fn what_does_nothing_yet_is_listed_and_what_works_is_not() {
-    let spec = "{listeners: [{name: udp, protocol: UDP, port: 3478}, {name: tls, protocol: TLS, port: 443}], \
-                tls: {secretName: t}, failoverGroup: india, cost: {perGiB: '7.30', currency: INR}, \
-                scaling: {min: 2, max: 20}, quotas: {allocationsPerUser: 5}}";
+    let spec = "{failoverGroup: india, cost: {perGiB: '7.30', currency: INR}, scaling: {min: 2, max: 20}}";
     let lines = managed(&region_with(spec)).not_in_effect;
-    assert_eq!(lines.len(), 5, "{lines:?}");
-    assert!(lines[0].contains("listeners[tls]: TLS 443"));
-    let plain = "{listeners: [{name: udp, protocol: UDP, port: 3478}], scaling: {min: 3}}";
-    assert!(managed(&region_with(plain)).not_in_effect.is_empty());
+    let fields: Vec<&str> = lines.iter().filter_map(|line| line.split_once(": ")).map(|(field, _)| field).collect();
+    assert_eq!(fields, ["spec.failoverGroup", "spec.scaling", "spec.cost"]);
+    for works in [
+        "{}",
+        "{listeners: [{name: udp, protocol: UDP, port: 53}, {name: tls, protocol: TLS, port: 443}], tls: {secretName: t}}",
+        "{tls: {secretName: t}, scaling: {min: 3}}",
+        "{quotas: {allocationsPerUser: 5, bandwidthPerAllocation: 4M}, capacity: {nic: {tx: 10G}}}",
+    ] {
+        assert_eq!(managed(&region_with(works)).not_in_effect, Vec::<String>::new(), "{works}");
+    }
 }
 
 #[test]
