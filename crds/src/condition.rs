@@ -19,6 +19,11 @@ pub const NOT_IN_EFFECT: &str = "NotInEffect";
 /// A limit keeps the fleet smaller than it should be. Present only while true.
 pub const CAPACITY_LIMITED: &str = "CapacityLimited";
 
+/// Nodes that start cannot check credentials: the Secret, or its current key, is not there. Present only while true.
+pub const AUTH_SECRET_MISSING: &str = "AuthSecretMissing";
+/// Nodes that start have no certificate for their TLS listeners. Present only while true.
+pub const TLS_SECRET_MISSING: &str = "TlsSecretMissing";
+
 /// A condition's value, before it is known when it last changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {

@@ -13,8 +13,9 @@ use serde_json::json;
 use super::build::certificate::{self, CA, CERTIFICATE, KEY};
 use super::build::{Objects, admin_secret, admin_server_name};
 use super::dereference::target;
-use super::observed::{AuthSecret, INTENT, Intent, Machine, Observed, Slot};
+use super::observed::{INTENT, Intent, Machine, Observed, Slot};
 use super::plan::{Choice, Plan, Step};
+use super::secrets::{self, MissingSecret};
 use super::validate::ManagedRegion;
 use crate::ca::CaError;
 use crate::context::Ctx;
@@ -66,7 +67,7 @@ pub struct Applied {
     /// As they were before this pass.
     pub slots: Vec<Slot>,
     pub machines: Vec<Machine>,
-    pub auth: AuthState,
+    pub missing: Vec<MissingSecret>,
     pub revision: String,
     pub selector: BTreeMap<String, String>,
     pub not_in_effect: Vec<String>,
@@ -75,16 +76,6 @@ pub struct Applied {
     pub done: Vec<Choice>,
     /// Come back at once: something was changed, or there is more to do.
     pub again: bool,
-}
-
-/// Whether relays can check credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuthState {
-    Present,
-    /// There is no such Secret, or it lacks the current key.
-    Missing {
-        message: String,
-    },
 }
 
 pub async fn apply(
@@ -123,7 +114,7 @@ pub async fn apply(
         reason: region.replicas.reason(),
         max_unavailable: region.max_unavailable,
         limited_by,
-        auth: auth_state(region, &observed.auth),
+        missing: secrets::missing(region, &observed),
         slots: observed.slots,
         machines: observed.machines,
         revision: objects.revision.clone(),
@@ -133,23 +124,6 @@ pub async fn apply(
         done,
         again: changed || plan.partial,
     })
-}
-
-fn auth_state(region: &ManagedRegion, secret: &AuthSecret) -> AuthState {
-    let (name, key) = (&region.secret.name, &region.secret.current);
-    match secret {
-        AuthSecret::Keys(keys) if keys.contains(key) => AuthState::Present,
-        AuthSecret::Keys(_) => AuthState::Missing {
-            message: format!(
-                "Secret {name} has no key {key:?}, or it is empty: kubectl create secret generic {name} --from-literal={key}=…, or name an existing key in spec.auth.secretRef.keys"
-            ),
-        },
-        AuthSecret::Missing => AuthState::Missing {
-            message: format!(
-                "Secret {name} does not exist: kubectl create secret generic {name} --from-literal={key}=…; relays that run keep the last one, new ones wait for it"
-            ),
-        },
-    }
 }
 
 struct Writer<'a> {

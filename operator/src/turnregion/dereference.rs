@@ -10,7 +10,8 @@ use rtcfleet_crds::labels;
 
 use super::build::{admin_secret_name, admin_server_name};
 use super::caches::Caches;
-use super::observed::{AuthSecret, Machine, NodeReport, Observed, Slot, slots};
+use super::observed::{Machine, NodeReport, Observed, Slot, slots};
+use super::secrets::{AuthSecret, TlsSecret};
 use super::validate::{ADMIN_PORT, Identity, ManagedRegion};
 use crate::context::Ctx;
 use crate::error::with_causes;
@@ -24,6 +25,10 @@ pub async fn dereference(region: &ManagedRegion, caches: &Caches, ctx: &Ctx) -> 
     let identity = &region.identity;
     let secrets = Api::<Secret>::namespaced(ctx.client.clone(), &identity.namespace);
     let auth = kube_io::get(&secrets, &region.secret.name).await?;
+    let tls = match region.listeners.certificate() {
+        Some(name) => Some(TlsSecret::of(kube_io::get(&secrets, name).await?.as_ref())),
+        None => None,
+    };
     let admin = kube_io::get(&secrets, &admin_secret_name(identity)).await?;
     let machines = caches.machines.state();
     let mut machines: Vec<Machine> = machines.iter().filter_map(|node| Machine::of(node, region)).collect();
@@ -34,6 +39,7 @@ pub async fn dereference(region: &ManagedRegion, caches: &Caches, ctx: &Ctx) -> 
         machines,
         slots: stream::iter(found).map(|slot| asked(slot, identity, ctx)).buffered(ASKED_AT_A_TIME).collect().await,
         auth: AuthSecret::of(auth.as_ref()),
+        tls,
         admin,
         config_maps: of_region(identity, &caches.config_maps.state()),
         budget: of_region(identity, &caches.budgets.state()).into_iter().find(|one| one.name_any() == identity.name),

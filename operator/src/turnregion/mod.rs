@@ -7,6 +7,7 @@ mod dereference;
 mod farewell;
 mod observed;
 mod plan;
+mod secrets;
 mod status;
 #[cfg(test)]
 mod test_support;

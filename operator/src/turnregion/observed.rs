@@ -1,6 +1,6 @@
 //! What is there: machines, slots and their nodes, as values that the pure steps can look at. No client, no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use rtcfleet_crds::labels;
 use rtcfleet_node_api::{NodeState, NodeStatus};
 
+use super::secrets::{AuthSecret, TlsSecret};
 use super::validate::{AddressesFrom, ManagedRegion};
 
 /// Template annotation: hash of everything that a node must be exchanged for.
@@ -24,26 +25,11 @@ pub struct Observed {
     pub machines: Vec<Machine>,
     pub slots: Vec<Slot>,
     pub auth: AuthSecret,
+    /// None without a TLS listener.
+    pub tls: Option<TlsSecret>,
     pub admin: Option<Secret>,
     pub config_maps: Vec<ConfigMap>,
     pub budget: Option<PodDisruptionBudget>,
-}
-
-/// The Secret that credentials are made from. Its values are never kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AuthSecret {
-    #[default]
-    Missing,
-    /// The keys that hold anything.
-    Keys(BTreeSet<String>),
-}
-
-impl AuthSecret {
-    pub fn of(secret: Option<&Secret>) -> Self {
-        let Some(secret) = secret else { return Self::Missing };
-        let filled = secret.data.iter().flatten().filter(|(_, value)| !value.0.is_empty());
-        Self::Keys(filled.map(|(key, _)| key.clone()).collect())
-    }
 }
 
 /// A machine of the region that relays may run on.

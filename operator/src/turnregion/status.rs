@@ -8,11 +8,9 @@ use rtcfleet_crds::condition::{
 use rtcfleet_crds::turn_region::{DrainingNode, NodeCounts, ScalingStatus};
 use rtcfleet_node_api::NodeState;
 
-use super::apply::{Applied, AuthState};
+use super::apply::Applied;
 use super::observed::{Intent, Machine, NodeReport, Slot};
-
-/// Credentials cannot be checked by relays that start. Present only while true.
-const AUTH_SECRET_MISSING: &str = "AuthSecretMissing";
+use super::secrets::MissingSecret;
 
 /// The status after a pass that went through.
 pub fn applied(
@@ -28,7 +26,7 @@ pub fn applied(
         limited_by,
         slots,
         machines,
-        auth,
+        missing,
         revision,
         selector,
         not_in_effect,
@@ -38,11 +36,11 @@ pub fn applied(
     } = applied;
     let live: Vec<&Slot> = slots.iter().filter(|slot| !slot.is_being_deleted()).collect();
     let fleet = Fleet::of(&live, *desired, *max_unavailable, revision);
-    let mut wanted = vec![fleet.ready(auth)];
-    wanted.extend(fleet.reconciling(waiting, auth));
+    let mut wanted = vec![fleet.ready(missing)];
+    wanted.extend(fleet.reconciling(waiting, missing));
     wanted.extend(fleet.draining(&live));
     wanted.extend(limited(limited_by, *desired, machines));
-    wanted.extend(missing(auth));
+    wanted.extend(missing.iter().map(lacking));
     wanted.extend(unused(not_in_effect));
     TurnRegionStatus {
         observed_generation: Some(generation),
@@ -156,10 +154,10 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    fn ready(&self, auth: &AuthState) -> Wanted {
+    fn ready(&self, missing: &[MissingSecret]) -> Wanted {
         let enough = self.serving + self.planned >= self.desired;
         let told = |status, reason, message| Wanted { kind: READY, status, reason, message };
-        match (enough, auth) {
+        match (enough, missing.first()) {
             (true, _) if self.desired == 0 => told(Status::True, "ScaledToZero", "no relay is wanted".into()),
             (true, _) if self.serving >= self.desired => {
                 told(Status::True, "Serving", format!("{} of {} relays serve", self.desired, self.desired))
@@ -169,9 +167,7 @@ impl<'a> Fleet<'a> {
                 "Serving",
                 format!("{} of {} relays serve; the others are being exchanged", self.serving, self.desired),
             ),
-            (false, AuthState::Missing { message }) if self.serving == 0 => {
-                told(Status::False, "AuthSecretMissing", message.clone())
-            }
+            (false, Some(secret)) if self.serving == 0 => told(Status::False, secret.reason, secret.message.clone()),
             (false, _) => told(Status::False, "RelaysMissing", self.shortfall()),
         }
     }
@@ -186,13 +182,13 @@ impl<'a> Fleet<'a> {
 
     /// Work that takes seconds. A drain before an exchange can take an hour and is [`DRAINING`] alone, or pipelines that wait
     /// would time out.
-    fn reconciling(&self, waiting: &[String], auth: &AuthState) -> Option<Wanted> {
+    fn reconciling(&self, waiting: &[String], missing: &[MissingSecret]) -> Option<Wanted> {
         let (reason, message) = if let Some(slot) = self.exchanged {
             ("Exchanging", format!("slot {slot} starts with its new template"))
         } else if self.serving + self.planned < self.desired {
-            match auth {
-                AuthState::Missing { message } => ("AuthSecretMissing", message.clone()),
-                AuthState::Present => ("Starting", self.shortfall()),
+            match missing.first() {
+                Some(secret) => (secret.reason, secret.message.clone()),
+                None => ("Starting", self.shortfall()),
             }
         } else {
             return None;
@@ -285,14 +281,9 @@ fn limited(limits: &[&'static str], desired: u32, machines: &[Machine]) -> Optio
     Some(Wanted { kind: CAPACITY_LIMITED, status: Status::True, reason: first, message })
 }
 
-fn missing(auth: &AuthState) -> Option<Wanted> {
-    let AuthState::Missing { message } = auth else { return None };
-    Some(Wanted {
-        kind: AUTH_SECRET_MISSING,
-        status: Status::True,
-        reason: AUTH_SECRET_MISSING,
-        message: message.clone(),
-    })
+fn lacking(secret: &MissingSecret) -> Wanted {
+    let MissingSecret { condition, reason, message } = secret;
+    Wanted { kind: condition, status: Status::True, reason, message: message.clone() }
 }
 
 fn unused(lines: &[String]) -> Option<Wanted> {

@@ -1,5 +1,6 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use rtcfleet_crds::ConditionsExt;
+use rtcfleet_crds::condition::{AUTH_SECRET_MISSING, TLS_SECRET_MISSING};
 use rtcfleet_node_api::{Counters, NodeStatus, Sessions};
 use serde_json::json;
 
@@ -56,7 +57,7 @@ fn pass(desired: u32, slots: Vec<Slot>) -> Applied {
         limited_by: Vec::new(),
         slots,
         machines: Vec::new(),
-        auth: AuthState::Present,
+        missing: Vec::new(),
         revision: "a".into(),
         selector: crate::turnregion::build::selector(&crate::turnregion::test_support::managed("{}").identity),
         not_in_effect: Vec::new(),
@@ -154,14 +155,22 @@ fn a_missing_relay_is_named_with_what_kubernetes_says_of_it() {
 #[test]
 fn a_missing_secret_is_told_before_its_symptoms() {
     let mut starting = pass(1, vec![slot(0, None, None)]);
-    starting.auth = AuthState::Missing { message: "Secret turn-auth does not exist".into() };
+    let secret = |condition, reason| MissingSecret { condition, reason, message: "does not exist".into() };
+    starting.missing =
+        vec![secret(AUTH_SECRET_MISSING, AUTH_SECRET_MISSING), secret(TLS_SECRET_MISSING, "TlsSecretUnreadable")];
     let status = applied(1, None, &starting, now());
     assert_eq!(summary(&status).0, "False AuthSecretMissing");
+    assert_eq!(status.conditions.condition(RECONCILING).unwrap().reason, AUTH_SECRET_MISSING);
+    assert_eq!(status.conditions.condition(TLS_SECRET_MISSING).unwrap().reason, "TlsSecretUnreadable");
     assert!(status.conditions.is_true(AUTH_SECRET_MISSING) && !status.conditions.is_true(STALLED));
+
+    starting.missing.remove(0);
+    let status = applied(1, None, &starting, now());
+    assert_eq!(summary(&status).0, "False TlsSecretUnreadable");
 
     starting.slots = vec![slot(0, None, ACTIVE)];
     let status = applied(1, None, &starting, now());
-    assert_eq!(summary(&status), ("True Serving".into(), vec![AUTH_SECRET_MISSING.into()]));
+    assert_eq!(summary(&status), ("True Serving".into(), vec![TLS_SECRET_MISSING.into()]));
 }
 
 #[test]
