@@ -23,6 +23,12 @@ pub const CAPACITY_LIMITED: &str = "CapacityLimited";
 pub const AUTH_SECRET_MISSING: &str = "AuthSecretMissing";
 /// Nodes that start have no certificate for their TLS listeners. Present only while true.
 pub const TLS_SECRET_MISSING: &str = "TlsSecretMissing";
+/// The certificate of TLS listeners ends soon or has ended, or nodes do not take up the new one. Present only while true.
+pub const CERTIFICATE_EXPIRING: &str = "CertificateExpiring";
+/// Relays grant peers that they must refuse. Present only while true.
+pub const PEER_RULES_VIOLATED: &str = "PeerRulesViolated";
+/// What a machine's network interface can carry is not known. Present only while true.
+pub const CAPACITY_UNKNOWN: &str = "CapacityUnknown";
 
 /// A condition's value, before it is known when it last changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

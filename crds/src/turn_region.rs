@@ -516,7 +516,7 @@ pub struct TurnRegionStatus {
     /// Parts of the spec that are accepted but do nothing in this release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_in_effect: Vec<String>,
-    /// Ready, Reconciling, Stalled, Draining, CapacityLimited, AuthSecretMissing, NotInEffect.
+    /// Ready, Reconciling, Stalled, Draining, CapacityLimited, AuthSecretMissing, TlsSecretMissing, CertificateExpiring, PeerRulesViolated, CapacityUnknown, NotInEffect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

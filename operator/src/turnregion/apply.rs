@@ -15,7 +15,7 @@ use super::build::{Objects, admin_secret, admin_server_name};
 use super::dereference::target;
 use super::observed::{INTENT, Intent, Machine, Observed, Slot};
 use super::plan::{Choice, Plan, Step};
-use super::secrets::{self, MissingSecret};
+use super::secrets::{self, MissingSecret, TlsSecret};
 use super::validate::ManagedRegion;
 use crate::ca::CaError;
 use crate::context::Ctx;
@@ -68,6 +68,8 @@ pub struct Applied {
     pub slots: Vec<Slot>,
     pub machines: Vec<Machine>,
     pub missing: Vec<MissingSecret>,
+    /// The Secret of TLS listeners and what is in it; None without a TLS listener.
+    pub tls: Option<(String, TlsSecret)>,
     pub revision: String,
     pub selector: BTreeMap<String, String>,
     pub not_in_effect: Vec<String>,
@@ -115,6 +117,7 @@ pub async fn apply(
         max_unavailable: region.max_unavailable,
         limited_by,
         missing: secrets::missing(region, &observed),
+        tls: region.listeners.certificate().map(str::to_owned).zip(observed.tls),
         slots: observed.slots,
         machines: observed.machines,
         revision: objects.revision.clone(),

@@ -220,7 +220,7 @@ async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &Tu
             record(region, Choice { kind: "refuse", reason, slot: None, message, inputs }, true, ctx).await;
         }
     }
-    if let Some(note) = turned(region, status) {
+    for note in turned(region, status).into_iter().chain(alarms(region, status)) {
         ctx.recorder.publish(region, note).await;
     }
 }
@@ -247,6 +247,17 @@ fn turned(region: &TurnRegion, status: &TurnRegionStatus) -> Option<Note> {
     let lost = before.is_some_and(|condition| condition.status == "True");
     let reason = if is_ready { "Ready" } else { "NotReady" };
     Some(Note { warning: lost, reason, action: "Observe", message: ready.message.clone() })
+}
+
+/// An Event when a condition comes up that nobody who waits for `Ready` sees, or when its reason turns.
+fn alarms(region: &TurnRegion, status: &TurnRegionStatus) -> Vec<Note> {
+    let before = region.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let alarm = |kind: &'static str| {
+        let condition = status.conditions.condition(kind)?;
+        let is_new = before.condition(kind).is_none_or(|before| before.reason != condition.reason);
+        is_new.then(|| Note { warning: true, reason: kind, action: "Observe", message: condition.message.clone() })
+    };
+    [condition::CERTIFICATE_EXPIRING, condition::PEER_RULES_VIOLATED].into_iter().filter_map(alarm).collect()
 }
 
 /// The Event's action: the decision's kind, as Kubernetes writes such words.
@@ -288,3 +299,6 @@ fn retry(region: Arc<Guarded>, error: &Error, state: Arc<State>) -> Action {
 fn reference(region: &Guarded) -> ObjectRef {
     ObjectRef::new(KIND, &region.namespace().unwrap_or_default(), &region.meta().name.clone().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

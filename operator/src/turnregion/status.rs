@@ -1,9 +1,12 @@
 //! What happened → status and conditions. Pure.
 
+mod nodes;
+
 use jiff::Timestamp;
 use rtcfleet_crds::TurnRegionStatus;
 use rtcfleet_crds::condition::{
-    CAPACITY_LIMITED, DRAINING, NOT_IN_EFFECT, READY, RECONCILING, STALLED, Status, Wanted, merge,
+    CAPACITY_LIMITED, CAPACITY_UNKNOWN, CERTIFICATE_EXPIRING, DRAINING, NOT_IN_EFFECT, PEER_RULES_VIOLATED, READY,
+    RECONCILING, STALLED, Status, Wanted, merge,
 };
 use rtcfleet_crds::turn_region::{DrainingNode, NodeCounts, ScalingStatus};
 use rtcfleet_node_api::NodeState;
@@ -11,6 +14,9 @@ use rtcfleet_node_api::NodeState;
 use super::apply::Applied;
 use super::observed::{Intent, Machine, NodeReport, Slot};
 use super::secrets::MissingSecret;
+
+/// What nodes said of themselves.
+const OF_NODES: [&str; 3] = [CERTIFICATE_EXPIRING, PEER_RULES_VIOLATED, CAPACITY_UNKNOWN];
 
 /// The status after a pass that went through.
 pub fn applied(
@@ -27,6 +33,7 @@ pub fn applied(
         slots,
         machines,
         missing,
+        tls,
         revision,
         selector,
         not_in_effect,
@@ -41,6 +48,11 @@ pub fn applied(
     wanted.extend(fleet.draining(&live));
     wanted.extend(limited(limited_by, *desired, machines));
     wanted.extend(missing.iter().map(lacking));
+    let answered = nodes::answered(&live);
+    let certificate = tls.as_ref().map(|(name, secret)| (name.as_str(), secret));
+    wanted.extend(certificate.and_then(|secret| nodes::certificate_expiring(&answered, secret, now)));
+    wanted.extend(nodes::peer_rules_violated(&answered));
+    wanted.extend(nodes::capacity_unknown(&answered));
     wanted.extend(unused(not_in_effect));
     TurnRegionStatus {
         observed_generation: Some(generation),
@@ -114,6 +126,8 @@ pub fn failed(
     let mut status = before.cloned().unwrap_or_default();
     status.observed_generation = Some(generation);
     status.conditions = merge(old, wanted, generation, now);
+    // Nodes go on as they were last seen, and nobody should be told the same again after the next pass.
+    status.conditions.extend(old.iter().filter(|one| OF_NODES.contains(&one.type_.as_str())).cloned());
     status
 }
 

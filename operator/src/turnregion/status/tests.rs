@@ -6,9 +6,27 @@ use serde_json::json;
 
 use super::*;
 use crate::turnregion::observed::{INTENT, NodePod, REVISION};
+use crate::turnregion::secrets::TlsSecret;
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     "2026-02-01T12:00:00Z".parse().unwrap()
+}
+
+/// What a node in this state says, and nothing besides.
+pub fn node(state: NodeState) -> NodeStatus {
+    NodeStatus {
+        state,
+        version: "1".into(),
+        config_hash: String::new(),
+        started_at: now(),
+        public_addresses: vec!["203.0.113.7".parse().unwrap()],
+        drain: None,
+        sessions: Sessions::default(),
+        counters: Counters::default(),
+        certificate: None,
+        peer_rules: None,
+        load: None,
+    }
 }
 
 /// A slot that drains for an exchange still has the old template; every other one has the revision `a` of [`pass`].
@@ -31,21 +49,7 @@ fn slot(index: u32, intent: Option<&str>, state: Option<NodeState>) -> Slot {
         terminating: false,
         waiting_for: state.is_none().then(|| "ContainerCreating".into()),
     };
-    let says = |state| {
-        NodeReport::Says(Box::new(NodeStatus {
-            state,
-            version: "1".into(),
-            config_hash: String::new(),
-            started_at: now(),
-            public_addresses: vec!["203.0.113.7".parse().unwrap()],
-            drain: None,
-            sessions: Sessions::default(),
-            counters: Counters::default(),
-            certificate: None,
-            peer_rules: None,
-            load: None,
-        }))
-    };
+    let says = |state| NodeReport::Says(Box::new(node(state)));
     Slot { index, deployment, pod: Some(pod), node: state.map_or(NodeReport::Absent, says) }
 }
 
@@ -58,6 +62,7 @@ fn pass(desired: u32, slots: Vec<Slot>) -> Applied {
         slots,
         machines: Vec::new(),
         missing: Vec::new(),
+        tls: None,
         revision: "a".into(),
         selector: crate::turnregion::build::selector(&crate::turnregion::test_support::managed("{}").identity),
         not_in_effect: Vec::new(),
@@ -206,6 +211,51 @@ fn an_error_that_passes_leaves_ready_as_it_was() {
         let status = failed(1, before, false, "ApiError", "no answer", now());
         assert_eq!(summary(&status), (ready.to_owned(), vec!["Reconciling".to_owned()]));
     }
+}
+
+/// One node that grants a peer it must refuse, does not know its interface, and shows a certificate that ends tomorrow.
+fn alarming() -> Applied {
+    let mut slot = slot(0, None, ACTIVE);
+    let NodeReport::Says(status) = &mut slot.node else { panic!("it answers") };
+    let end = now() + jiff::SignedDuration::from_hours(24);
+    **status = serde_json::from_value({
+        let mut told = serde_json::to_value(node(NodeState::Active)).unwrap();
+        told["certificate"] = json!({"notAfter": end});
+        told["peerRules"] = json!({"checkedAt": now(), "granted": ["169.254.169.254"]});
+        told["load"] = json!({
+            "windowSeconds": 5.0, "cpu": {"processPercent": 1.0, "machinePercent": 2.0, "softirqPercent": 0.5},
+            "nic": {
+                "interface": "eth0", "capacity": {"source": "Unknown"},
+                "sent": {"bitsPerSecond": 0, "packetsPerSecond": 0, "dropsPerSecond": 0},
+                "received": {"bitsPerSecond": 0, "packetsPerSecond": 0, "dropsPerSecond": 0},
+            },
+        });
+        told
+    })
+    .unwrap();
+    Applied { tls: Some(("turn-tls".into(), TlsSecret::Ends(end))), ..pass(1, vec![slot]) }
+}
+
+#[test]
+fn what_nodes_say_of_themselves_is_told_and_does_not_touch_ready() {
+    let status = applied(1, None, &alarming(), now());
+    let alarms = ["CertificateExpiring", "PeerRulesViolated", "CapacityUnknown"].map(str::to_owned).to_vec();
+    assert_eq!(summary(&status), ("True Serving".into(), alarms));
+
+    let mut well = alarming();
+    well.slots = vec![slot(0, None, ACTIVE)];
+    well.tls = None;
+    assert_eq!(summary(&applied(1, Some(&status), &well, now())), ("True Serving".into(), vec![]));
+}
+
+#[test]
+fn an_error_of_ours_takes_back_nothing_that_nodes_said() {
+    let before = applied(1, None, &alarming(), now());
+    let status = failed(2, Some(&before), false, "ApiError", "no answer", now());
+    let all =
+        ["Reconciling", "CertificateExpiring", "PeerRulesViolated", "CapacityUnknown"].map(str::to_owned).to_vec();
+    assert_eq!(summary(&status), ("True Serving".into(), all));
+    assert_eq!(failed(2, Some(&status), false, "ApiError", "no answer", now()), status);
 }
 
 #[test]
