@@ -32,8 +32,9 @@ enum Schema {
 
 use Schema::{Older, Present};
 
-/// Every mistake that the operator finds. `Incomplete` is left out: the API server writes what it asks for.
-const MISTAKES: [Mistake; 21] = [
+/// Every mistake that the operator finds. Left out are `Incomplete`, because the API server writes what it asks for, and
+/// `TooManyParts`, because this cluster's networks are private.
+const MISTAKES: [Mistake; 22] = [
     (
         "admin-port",
         Present,
@@ -117,6 +118,12 @@ const MISTAKES: [Mistake; 21] = [
         Older,
         "{relay: {minPort: 60000, maxPort: 50000}}",
         "spec.relay: 60000 to 50000 is no range of ports: write 1024 <= minPort <= maxPort <= 65535, such as 49152 and 65535",
+    ),
+    (
+        "no-network",
+        Older,
+        "{relay: {allowPeers: [10.20.0.0]}}",
+        "spec.relay.allowPeers: \"10.20.0.0\" is no network: write address/prefix length, such as 10.20.0.0/16 or 2001:db8::/32",
     ),
     (
         "no-auth",

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 
 use crate::logging::Format;
 
@@ -40,6 +41,10 @@ pub struct Run {
     /// Image of the media nodes, unless a resource names another
     #[arg(long, env = "MEDIA_NODE_IMAGE")]
     pub media_node_image: String,
+    /// Network of the cluster, such as that of its pods, that relays refuse as peers unless a region opens it: CIDR,
+    /// again for each. Those of Services are found out. Not the machines' own: relays send to each other there
+    #[arg(long = "cluster-network", env = "CLUSTER_NETWORKS", value_delimiter = ',', value_name = "CIDR", value_parser = parse_network)]
+    pub cluster_networks: Vec<IpNet>,
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_address: SocketAddr,
@@ -105,6 +110,10 @@ pub struct Target {
     pub name: String,
 }
 
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| "write address/prefix length, such as 34.118.224.0/20 or 2600:1900::/48".to_owned())
+}
+
 /// The kinds that decisions are made about, with everything that kubectl takes for them.
 const KINDS: [(&str, &[&str]); 1] = [("TurnRegion", &["turnregion", "turnregions", "tr"])];
 
@@ -130,6 +139,24 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn networks_of_the_cluster_are_given_one_by_one_or_in_a_list() {
+        let run = |more: &[&str]| {
+            let arguments = ["operator", "run", "--media-node-image=i"].iter().chain(more);
+            match Cli::try_parse_from(arguments).map(|cli| cli.command) {
+                Ok(Command::Run(run)) => Ok(run.cluster_networks),
+                Ok(_) => panic!("run"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let two = ["34.118.224.0/20", "2600:1900::/48"].map(|text| text.parse::<IpNet>().unwrap());
+        assert_eq!(run(&["--cluster-network=34.118.224.0/20", "--cluster-network=2600:1900::/48"]).unwrap(), two);
+        assert_eq!(run(&["--cluster-network=34.118.224.0/20,2600:1900::/48"]).unwrap(), two);
+        assert_eq!(run(&[]).unwrap(), []);
+        let refused = run(&["--cluster-network=34.118.224.0"]).unwrap_err();
+        assert!(refused.contains("write address/prefix length, such as 34.118.224.0/20"), "{refused}");
     }
 
     #[test]

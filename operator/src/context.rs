@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use kube::Client;
 
 use crate::{
@@ -19,6 +20,8 @@ pub struct Settings {
     pub pod_ip: Option<IpAddr>,
     /// Image of the nodes, unless a resource names another.
     pub media_node_image: String,
+    /// The cluster's own networks, which nodes refuse as peers unless a region opens them.
+    pub cluster_networks: Vec<IpNet>,
 }
 
 /// Shared by all controllers.

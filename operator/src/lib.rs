@@ -6,6 +6,7 @@ pub mod ca;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod cluster_networks;
 pub mod context;
 pub mod decisions;
 pub mod error;

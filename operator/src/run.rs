@@ -26,6 +26,7 @@ use crate::{
     ca,
     cli::Run,
     clock::{Clock, SystemClock},
+    cluster_networks,
     context::{Ctx, Settings},
     decisions::Decisions,
     error::{Categorised as _, Category, with_causes},
@@ -164,6 +165,8 @@ async fn act(
 ) {
     let backoff = Backoff::new(seed);
     let Some(ca) = shutdown.or(the_ca(&client, &args.namespace, &clock, &backoff)).await else { return };
+    let networks = cluster_networks::known(&client, &args.cluster_networks, &backoff);
+    let Some(cluster_networks) = shutdown.or(networks).await else { return };
     let ca = Arc::new(ca);
     let ctx = Arc::new(Ctx {
         recorder: Recorder::new(client.clone(), &args.pod_name, Arc::clone(&clock), metrics.clone()),
@@ -173,6 +176,7 @@ async fn act(
             pod_name: args.pod_name,
             pod_ip: args.pod_ip,
             media_node_image: args.media_node_image,
+            cluster_networks,
         },
         client,
         metrics,

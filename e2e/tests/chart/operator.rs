@@ -88,7 +88,7 @@ async fn services_and_monitors_select_the_operator_and_no_test_pod() -> Result<(
 async fn the_operator_learns_who_and_where_it_is_and_which_image_nodes_run() -> Result<()> {
     let objects =
         objects(&["mediaNode.image.repository=registry.example.org/node", "mediaNode.image.tag=1.2.3"]).await?;
-    let container = &only(&objects, "Deployment")?["spec"]["template"]["spec"]["containers"][0];
+    let container = operator(&objects)?;
     let env = container["env"].as_array().context("env")?;
     let value = |name: &str| env.iter().find(|one| one["name"] == name).context(name.to_owned());
     for (name, field) in
@@ -101,6 +101,24 @@ async fn the_operator_learns_who_and_where_it_is_and_which_image_nodes_run() -> 
         ensure!(container[probe]["httpGet"] == json!({"path": path, "port": "http"}), "{}", container[probe]);
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn the_operator_learns_which_networks_are_the_clusters() -> Result<()> {
+    let networks = |objects: &[Value]| -> Result<Vec<String>> {
+        let arguments = operator(objects)?["args"].as_array().context("args")?.clone();
+        let arguments = arguments.iter().filter_map(Value::as_str);
+        Ok(arguments.filter_map(|one| one.strip_prefix("--cluster-network=")).map(str::to_owned).collect())
+    };
+    ensure!(networks(&objects(&[]).await?)?.is_empty());
+    let two = networks(&objects(&["clusterNetworks={34.118.224.0/20,2600:1900::/48}"]).await?)?;
+    ensure!(two == ["34.118.224.0/20", "2600:1900::/48"], "{two:?}");
+    Ok(())
+}
+
+/// The container of the operator's Deployment.
+fn operator(objects: &[Value]) -> Result<&Value> {
+    Ok(&only(objects, "Deployment")?["spec"]["template"]["spec"]["containers"][0])
 }
 
 #[tokio::test]

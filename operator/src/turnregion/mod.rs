@@ -153,7 +153,7 @@ async fn pass(region: &Guarded, state: &State) -> Result<Action, Error> {
 
 async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     let ctx = &state.ctx;
-    let valid = match validate(region)? {
+    let valid = match validate(region, &ctx.settings.cluster_networks)? {
         Validated::Managed(valid) => valid,
         Validated::External { identity: _, not_in_effect } => return Ok(Outcome::External { not_in_effect }),
     };

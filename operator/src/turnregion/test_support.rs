@@ -34,7 +34,7 @@ pub fn region_with(spec: &str) -> TurnRegion {
 
 /// [`region_with`], validated.
 pub fn managed(spec: &str) -> ManagedRegion {
-    match validate(&region_with(spec)).expect("a valid region") {
+    match validate(&region_with(spec), &[]).expect("a valid region") {
         Validated::Managed(managed) => *managed,
         Validated::External { .. } => panic!("a managed region"),
     }

@@ -4,12 +4,14 @@
 //! object stored under an older schema may still hold. Every mistake is reported, not only the first.
 
 mod listeners;
+mod peers;
 mod rate;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use kube::ResourceExt;
 use rtcfleet_crds::TurnRegion;
 use rtcfleet_crds::duration::NotADuration;
@@ -84,6 +86,12 @@ pub enum ValidateError {
         "spec.{path}: {text:?} is no number above 0: write digits with k, M, G, T or nothing after them, such as {example}"
     )]
     NotARate { path: &'static str, text: String, example: &'static str },
+    #[error("spec.{path}: {text:?} is no network: write address/prefix length, such as 10.20.0.0/16 or 2001:db8::/32")]
+    NotANetwork { path: &'static str, text: String },
+    #[error(
+        "spec.relay.allowPeers: it opens the cluster's networks in so many places that {parts} networks are left to deny, and nodes take {most}: open fewer, wider networks"
+    )]
+    TooManyParts { parts: usize, most: usize },
     #[error("spec.auth: missing: write {{realm: turn.example.org, secretRef: {{name: turn-auth}}}}")]
     NoAuth,
     #[error(
@@ -112,6 +120,8 @@ impl Categorised for ValidateError {
             | Self::NoCertificate { .. }
             | Self::NoListener
             | Self::NotARate { .. }
+            | Self::NotANetwork { .. }
+            | Self::TooManyParts { .. }
             | Self::NoAuth
             | Self::NotAnAddress { .. }
             | Self::TwoAddresses { .. }
@@ -169,6 +179,7 @@ pub struct ManagedRegion {
     pub listeners: Listeners,
     pub relay: RelayPorts,
     pub allow_peers: Vec<String>,
+    /// The user's, and the cluster's own networks that the user does not open.
     pub deny_peers: Vec<String>,
     pub addresses: AddressesFrom,
     pub realm: String,
@@ -285,8 +296,8 @@ impl Replicas {
     }
 }
 
-/// Checks the whole object and collects every mistake.
-pub fn validate(region: &TurnRegion) -> Result<Validated, Mistakes> {
+/// Checks the whole object and collects every mistake. `cluster` are the cluster's own networks.
+pub fn validate(region: &TurnRegion, cluster: &[IpNet]) -> Result<Validated, Mistakes> {
     let mut check = Check::default();
     let identity = check.identity(region);
     let spec = &region.spec;
@@ -310,8 +321,8 @@ pub fn validate(region: &TurnRegion) -> Result<Validated, Mistakes> {
         placement: spec.placement.clone().unwrap_or_default(),
         listeners: check.listeners(spec, ports),
         relay: ports,
+        deny_peers: check.deny_peers(&relay, cluster),
         allow_peers: relay.allow_peers,
-        deny_peers: relay.deny_peers,
         addresses: check.addresses(spec.addresses.as_ref()),
         realm,
         secret,

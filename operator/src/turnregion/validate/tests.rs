@@ -2,7 +2,7 @@ use super::*;
 use crate::turnregion::test_support::{region, region_with};
 
 fn managed(region: &TurnRegion) -> ManagedRegion {
-    match validate(region).expect("a valid region") {
+    match validate(region, &[]).expect("a valid region") {
         Validated::Managed(managed) => *managed,
         Validated::External { .. } => panic!("managed"),
     }
@@ -14,7 +14,7 @@ fn ports(region: &ManagedRegion) -> Vec<String> {
 }
 
 fn refused(spec: &str) -> String {
-    validate(&region_with(spec)).expect_err(spec).to_string()
+    validate(&region_with(spec), &[]).expect_err(spec).to_string()
 }
 
 #[test]
@@ -186,6 +186,6 @@ fn what_does_nothing_yet_is_listed_and_what_works_is_not() {
 #[test]
 fn an_external_region_is_listed_and_says_what_it_does_not_do_yet() {
     let spec = "{mode: External, endpoints: [{host: turn.example.org, protocol: UDP, port: 3478}], auth: null}";
-    let Ok(Validated::External { not_in_effect, .. }) = validate(&region_with(spec)) else { panic!("external") };
+    let Ok(Validated::External { not_in_effect, .. }) = validate(&region_with(spec), &[]) else { panic!("external") };
     assert_eq!(not_in_effect, ["spec.mode External: the endpoints are neither probed nor published yet"]);
 }
