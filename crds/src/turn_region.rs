@@ -233,7 +233,7 @@ pub struct Relay {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 65535))]
     pub max_port: Option<i32>,
-    /// Networks that are opened in the standing deny list (private, link-local, loopback and multicast addresses), such as 10.20.0.0/16.
+    /// Networks that are opened in the standing deny list (private, link-local, loopback and multicast addresses) and among the cluster's own networks, such as 10.20.0.0/16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 49)))]
     #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("allowPeers: write networks as address/prefix length, such as 10.20.0.0/16 or 2001:db8::/32"))]
@@ -333,7 +333,7 @@ pub struct Quotas {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub allocations_per_node: Option<i32>,
-    /// Bits a second of one allocation, each way, such as 4M.
+    /// Bits a second of one allocation, each way, such as 4M. Default: not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T)?$"))]
     pub bandwidth_per_allocation: Option<String>,
