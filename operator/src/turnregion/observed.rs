@@ -42,7 +42,12 @@ pub struct Machine {
     pub addresses: Vec<IpAddr>,
     /// What clients are told where it differs, in the same order of families.
     pub public: Vec<IpAddr>,
+    /// What the cloud calls this type of machine: what its network can carry is known for some.
+    pub instance_type: Option<String>,
 }
+
+/// The well-known label that cloud providers set on their machines.
+const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
 
 impl Machine {
     /// `None` for a machine of another region or without the labels that the region asks for.
@@ -72,7 +77,8 @@ impl Machine {
         let public = public.into_iter().filter(|told| addresses.iter().any(|own| own.is_ipv4() == told.is_ipv4()));
         let public: Vec<IpAddr> = public.collect();
         let public = if public == addresses { Vec::new() } else { public };
-        Some(Self { name: node.name_any(), usable: usable(node), addresses, public })
+        let instance_type = node_labels.get(INSTANCE_TYPE).cloned();
+        Some(Self { name: node.name_any(), usable: usable(node), addresses, public, instance_type })
     }
 
     /// What clients are told.

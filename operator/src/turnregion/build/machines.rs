@@ -1,4 +1,5 @@
-//! `machines.yaml`: which addresses each machine has. A pod knows the machine it runs on, not how clients reach it.
+//! `machines.yaml`: which addresses each machine has, and of what type it is. A pod knows the machine it runs on,
+//! not how clients reach it nor its labels.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,11 @@ pub fn config_map(region: &ManagedRegion, machines: &[Machine]) -> ConfigMap {
         .into_values()
         .filter(|machine| !machine.addresses.is_empty())
         .map(|machine| {
-            let addresses = json!({"addresses": machine.addresses, "publicAddresses": machine.public});
-            (machine.name.clone(), addresses)
+            let mut entry = json!({"addresses": machine.addresses, "publicAddresses": machine.public});
+            if let Some(instance_type) = &machine.instance_type {
+                entry["machineType"] = instance_type.as_str().into();
+            }
+            (machine.name.clone(), entry)
         })
         .collect();
     let text = serde_yaml::to_string(&json!({ "machines": machines })).unwrap_or_default();

@@ -11,9 +11,11 @@ fn built(spec: &str) -> (ManagedRegion, Objects) {
         usable: true,
         addresses: vec![address.parse().unwrap()],
         public: public.map(|text| text.parse().unwrap()).into_iter().collect(),
+        instance_type: None,
     };
     let nameless = Machine { addresses: Vec::new(), ..machine("m0", "10.0.0.9", None) };
-    let machines = [machine("m2", "10.0.0.2", Some("203.0.113.2")), machine("m1", "10.0.0.1", None), nameless];
+    let typed = Machine { instance_type: Some("c5.2xlarge".into()), ..machine("m2", "10.0.0.2", Some("203.0.113.2")) };
+    let machines = [typed, machine("m1", "10.0.0.1", None), nameless];
     let objects = Objects::build(&region, &machines, IMAGE);
     (region, objects)
 }

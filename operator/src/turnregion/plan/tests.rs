@@ -99,6 +99,7 @@ fn machines(count: usize) -> Vec<Machine> {
         usable: true,
         addresses: vec!["10.0.0.1".parse().unwrap()],
         public: Vec::new(),
+        instance_type: None,
     };
     (0..count).map(machine).collect()
 }
