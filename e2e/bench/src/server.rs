@@ -199,6 +199,7 @@ fn media_node(transport: Transport, home: &Path) -> Result<Vec<String>> {
          relay: {{addresses: [{ADDRESS}], allowPeers: [127.0.0.0/8]}}\n\
          auth: {{secretFiles: [secret]}}\n\
          quotas: {{allocationsPerUser: 1000000, allocations: 1000000}}\n\
+         limits: {{unauthenticatedPerPrefix: 0}}\n\
          drain: {{onTerminate: 0s}}\n\
          threads: 1\n\
          listeners:\n  - {{protocol: UDP, address: \"{ADDRESS}:{PORT}\"}}\n{extra}"

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 
 use super::{
     Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig, capacity, listeners,
-    raw::{RawAdmin, RawAuth, RawProbe, RawQuotas, RawRelay, RawTurn},
+    raw::{RawAdmin, RawAuth, RawLimits, RawProbe, RawQuotas, RawRelay, RawTurn},
     values::{As, List, Whole},
 };
-use crate::turn::proto::{PortRange, Quotas, Realm, RelayAddress, RelayAddresses};
+use crate::turn::proto::{Limits, PortRange, Quotas, Realm, RelayAddress, RelayAddresses};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -36,7 +36,8 @@ pub fn check(
     hash: ConfigHash,
 ) -> Result<TurnConfig, Mistakes> {
     let m = &mut mistakes;
-    let RawTurn { realm, listeners, tls, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe } = raw;
+    let RawTurn { realm, listeners, tls, relay, auth, quotas, limits, admin, metrics, drain, threads, capacity, probe } =
+        raw;
     let relay = relay.unwrap_or_default();
 
     let realm = realm_of(realm, m);
@@ -48,6 +49,7 @@ pub fn check(
     let relay_addresses = relay_addresses_of(relay, base, overrides, m);
     let auth = auth_of(auth, base, m);
     let quotas = quotas_of(quotas, m);
+    let limits = limits_of(limits);
     let admin = admin_of(admin, base, overrides, m);
     let metrics = overrides.metrics_address.or(metrics.and_then(|m| m.address).map(|a| a.0)).unwrap_or(DEFAULT_METRICS);
     let on_terminate = drain
@@ -77,6 +79,7 @@ pub fn check(
             deny_peers,
             auth,
             quotas,
+            limits,
             admin,
             metrics,
             on_terminate,
@@ -262,6 +265,13 @@ fn quotas_of(quotas: Option<RawQuotas>, m: &mut Mistakes) -> Quotas {
         );
     }
     Quotas { per_user, total }
+}
+
+fn limits_of(limits: Option<RawLimits>) -> Limits {
+    let RawLimits { unauthenticated_per_prefix } = limits.unwrap_or_default();
+    let default = Limits::default();
+    let unauthenticated_per_prefix = unauthenticated_per_prefix.map_or(default.unauthenticated_per_prefix, |n| n.0);
+    Limits { unauthenticated_per_prefix, ..default }
 }
 
 fn probe_interval_of(probe: Option<RawProbe>, m: &mut Mistakes) -> Option<Duration> {

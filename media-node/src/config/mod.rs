@@ -28,7 +28,7 @@ pub use capacity::Capacity;
 pub use yaml::{Mistake, Mistakes};
 
 use crate::cli::Failure;
-use crate::turn::proto::{PortRange, Quotas, Realm, RelayAddresses};
+use crate::turn::proto::{Limits, PortRange, Quotas, Realm, RelayAddresses};
 
 /// What `media-node turn` runs by.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,7 @@ pub struct TurnConfig {
     pub deny_peers: Vec<IpNet>,
     pub auth: Auth,
     pub quotas: Quotas,
+    pub limits: Limits,
     pub admin: Option<Admin>,
     pub metrics: SocketAddr,
     /// How long live allocations may go on after SIGTERM.

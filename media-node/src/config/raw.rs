@@ -31,6 +31,7 @@ pub struct RawTurn {
     #[schemars(required)]
     pub auth: Option<RawAuth>,
     pub quotas: Option<RawQuotas>,
+    pub limits: Option<RawLimits>,
     /// The admin API. Left out: there is none.
     pub admin: Option<RawAdmin>,
     pub metrics: Option<RawMetrics>,
@@ -108,6 +109,16 @@ pub struct RawQuotas {
     pub allocations_per_user: Option<Whole<Allocations>>,
     /// Allocations in all. 1 to 1000000, default 100000.
     pub allocations: Option<Whole<Allocations>>,
+}
+
+/// Limits on what those can have the node do who have not proven who or where they are.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawLimits {
+    /// Answers a second over UDP to requests whose source address may be forged, for each network (IPv4 /24, IPv6 /48):
+    /// Binding answers and challenges. Bursts may be twice as large, and retransmissions get half as many again. 0 for
+    /// no limit; to 1000000, default 1000.
+    pub unauthenticated_per_prefix: Option<Whole<Answers>>,
 }
 
 /// HTTPS with mutual TLS. All three files are read again when they change.
@@ -211,6 +222,16 @@ impl Bounded for Threads {
     const MIN: u32 = 0;
     const MAX: u32 = 256;
     const EXAMPLE: u32 = 0;
+}
+
+/// A number of answers a second.
+#[derive(Debug)]
+pub struct Answers;
+impl Bounded for Answers {
+    const NAME: &'static str = "a number of answers a second";
+    const MIN: u32 = 0;
+    const MAX: u32 = 1_000_000;
+    const EXAMPLE: u32 = 1000;
 }
 
 /// A number of allocations.

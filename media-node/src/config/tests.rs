@@ -52,6 +52,7 @@ fn a_file_with_only_what_has_no_default_is_enough() {
     assert_eq!(config.auth.previous, None);
     assert_eq!(config.auth.max_ttl, Duration::from_hours(24));
     assert_eq!((config.quotas.per_user, config.quotas.total), (20, 100_000));
+    assert_eq!(config.limits.unauthenticated_per_prefix, 1000);
     assert_eq!(config.metrics, "127.0.0.1:9090".parse().unwrap());
     assert_eq!(config.admin, None);
     assert_eq!(config.on_terminate, Duration::from_secs(30));
@@ -81,6 +82,7 @@ relay:
   denyPeers: ['2001:db8:bad::/48']
 auth: {secretFiles: [/run/current, previous], maxTtl: 1h30m}
 quotas: {allocationsPerUser: 5, allocations: 500}
+limits: {unauthenticatedPerPrefix: 0}
 admin: {address: '0.0.0.0:9443', certificate: tls.crt, key: tls.key, clientCa: /ca.crt}
 metrics: {address: '127.0.0.1:9091'}
 drain: {onTerminate: 1h}
@@ -107,6 +109,7 @@ probe: {interval: 5m}
     assert_eq!(config.auth.previous.as_deref(), Some(Path::new("/etc/turn/previous")));
     assert_eq!(config.auth.max_ttl, Duration::from_mins(90));
     assert_eq!((config.quotas.per_user, config.quotas.total), (5, 500));
+    assert_eq!(config.limits.unauthenticated_per_prefix, 0);
     let admin = config.admin.unwrap();
     assert_eq!(
         (admin.certificate.as_path(), admin.client_ca.as_path()),
@@ -136,7 +139,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),
     (
         "relm: x",
-        "relm: there is no such key: those here are realm, listeners, tls, relay, auth, quotas, admin, metrics, drain, threads, capacity, probe",
+        "relm: there is no such key: those here are realm, listeners, tls, relay, auth, quotas, limits, admin, metrics, drain, threads, capacity, probe",
     ),
     ("listeners: []", r#"listeners: is empty: write a list such as [{protocol: UDP, address: "0.0.0.0:3478"}]"#),
     ("listeners: 3478", "listeners: this is integer `3478`: write a list, such as [a, b]"),
@@ -276,6 +279,10 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "quotas: {allocations: 10, allocationsPerUser: 11}",
         "quotas.allocationsPerUser: 11 is above quotas.allocations 10: write that number or less",
+    ),
+    (
+        "limits: {unauthenticatedPerPrefix: 1k}",
+        r#"limits.unauthenticatedPerPrefix: this is string "1k": write a number of answers a second: a whole number from 0 to 1000000, such as 1000"#,
     ),
     ("admin: {key: k, clientCa: c}", "admin.certificate: is missing: write the PEM file with the server's certificate"),
     (

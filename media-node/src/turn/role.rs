@@ -486,6 +486,7 @@ fn server_config(config: &TurnConfig, relays: RelayAddresses) -> ServerConfig {
         own_addresses: addresses::own(),
         max_credential_ttl: config.auth.max_ttl,
         quotas: config.quotas,
+        limits: config.limits,
         ..ServerConfig::new(config.realm.clone(), relays, config.relay_ports)
     }
 }

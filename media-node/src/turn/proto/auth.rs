@@ -1,13 +1,15 @@
 //! The long-term credential mechanism with REST credentials (RFC 8489 section 9.2.4). The checks stand in the order of
 //! the RFC.
 
+use std::net::SocketAddr;
+
 use super::allocation::Allocation;
 use super::attribute::{NONCE, PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS, REALM, USERHASH, USERNAME};
 use super::config::ServerConfig;
 use super::credentials::{Key, PasswordAlgorithm, RestUsername, USERNAME_MAX, userhash};
 use super::integrity::{sha1_matches, sha256_matches};
 use super::message::Message;
-use super::server::{ClientPath, Now};
+use super::server::Now;
 use super::shared::Shared;
 
 /// Who sent a request, and how its answer is to be signed.
@@ -36,12 +38,18 @@ pub(super) enum Denied {
     StaleNonce,
 }
 
+/// Whether the request carries a nonce that was sent to its source address and is still good. Without one nobody is
+/// authenticated, whatever else is right: so this may be asked first.
+pub(super) fn proves_address(now: Now, source: SocketAddr, message: &Message<'_>, shared: &Shared) -> bool {
+    message.attribute(NONCE).is_some_and(|nonce| shared.nonces.accepts(nonce, source, now.unix))
+}
+
 /// `live` is the allocation of the request's 5-tuple. Its username goes on being accepted after its expiry and after
-/// its secret was rotated out: expiry is for making allocations.
+/// its secret was rotated out: expiry is for making allocations. `proven` is what [`proves_address`] says.
 pub(super) fn authenticate(
     now: Now,
-    path: &ClientPath,
     message: &Message<'_>,
+    proven: bool,
     config: &ServerConfig,
     shared: &Shared,
     live: Option<&Allocation>,
@@ -50,7 +58,7 @@ pub(super) fn authenticate(
         return Err(Denied::Unauthenticated);
     }
     let claimed = message.attribute(USERNAME).map(Name::Clear).or_else(|| message.attribute(USERHASH).map(Name::Hash));
-    let (Some(name), Some(_), Some(nonce)) = (claimed, message.attribute(REALM), message.attribute(NONCE)) else {
+    let (Some(name), Some(_), Some(_)) = (claimed, message.attribute(REALM), message.attribute(NONCE)) else {
         return Err(Denied::BadRequest);
     };
     let algorithm = algorithm(message)?;
@@ -70,7 +78,7 @@ pub(super) fn authenticate(
     let secrets = shared.secrets();
     let derived = secrets.iter().map(|secret| Key::new(key_algorithm, &username, realm, &secret.password(&username)));
     let key = kept.into_iter().chain(derived).find(|key| signed_with(message, key)).ok_or(Denied::Unauthenticated)?;
-    if !shared.nonces.accepts(nonce, path.remote, now.unix) {
+    if !proven {
         return Err(Denied::StaleNonce);
     }
     // The end of section 9.2.4: who names an algorithm speaks RFC 8489 and gets SHA-256. A legacy client gets what it

@@ -189,18 +189,21 @@ impl Default for Lifetimes {
     }
 }
 
-/// Bounds on what one allocation may hold, so that no client can grow the process.
+/// Bounds on what clients that are nobody yet, or anybody with one allocation, can make the process do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Peer addresses with a live permission. Past it: 508. Default 256.
     pub permissions: usize,
     /// Channels bound, or expired less than five minutes ago. Past it: 508. Default 256.
     pub channels: usize,
+    /// Answers a second to requests over UDP whose source may be forged, for each IPv4 /24 and IPv6 /48: see
+    /// `strangers.rs`. 0 for no limit. Default 1000.
+    pub unauthenticated_per_prefix: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { permissions: 256, channels: 256 }
+        Self { permissions: 256, channels: 256, unauthenticated_per_prefix: 1000 }
     }
 }
 

@@ -31,6 +31,8 @@ labels! {
         NotForUs = "not_for_us",
         /// From a client: the answer would have been more than three times the request, and nobody is authenticated.
         Amplification = "amplification",
+        /// From a client: an answer would have been one too many for its network, and its address may be forged.
+        RateLimited = "rate_limited",
         /// From a client: data without an allocation.
         NoAllocation = "no_allocation",
         /// From a client: channel data on a channel that is not bound.

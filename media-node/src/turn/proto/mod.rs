@@ -42,13 +42,18 @@
 //! - TCP relaying (RFC 6062): browsers gather no such candidates, and a server that opens connections into networks is
 //!   worth far more to an attacker than one that sends datagrams.
 //! - Mobility (RFC 8016), third-party authorisation (RFC 7635), RFC 3489 clients.
-//! - Bandwidth limits, and a rate limit of unauthenticated requests: each of these costs one or two HMACs here and no
-//!   memory, and is answered with less than three times its size.
+//!
+//! # Requests that are not authenticated
+//!
+//! Each is answered with at most one datagram of less than three times its size, and over UDP so many a second for each
+//! network: `strangers.rs` says how, and who is not limited. It costs one HMAC for a nonce that comes, one for a nonce
+//! that goes, and no memory. Passwords are looked at only if the nonce is good or the answer is within the limit.
 
 mod allocate;
 mod allocation;
 pub mod attribute;
 mod auth;
+mod bucket;
 mod channel_bind;
 mod channels;
 pub mod config;
@@ -69,6 +74,7 @@ mod ports;
 mod refresh;
 pub mod server;
 pub mod shared;
+mod strangers;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
 #[cfg(test)]

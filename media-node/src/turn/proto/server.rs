@@ -1,6 +1,7 @@
 //! One shard: datagrams and time in, decisions out.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use super::attribute::{
     ADDRESS_ERROR_CODE, LIFETIME, NONCE, PASSWORD_ALGORITHMS, REALM, RESERVATION_TOKEN, UNKNOWN_ATTRIBUTES,
     XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, family_number,
 };
-use super::auth::{Denied, Identity, Sign, authenticate};
+use super::auth::{Denied, Identity, Sign, authenticate, proves_address};
 use super::config::{Family, ServerConfig};
 use super::counters::{Drop, Method, Outcome, ShardCounters};
 use super::credentials::PasswordAlgorithm;
@@ -23,6 +24,7 @@ use super::message::method::{ALLOCATE, BINDING, CHANNEL_BIND, CREATE_PERMISSION,
 use super::message::{Class, Message};
 use super::refresh::Deletions;
 use super::shared::Shared;
+use super::strangers::Strangers;
 use super::timers::Timer;
 use super::timers::Timers;
 
@@ -184,6 +186,8 @@ pub struct Server {
     pub(super) allocations: Allocations,
     pub(super) timers: Timers,
     pub(super) deletions: Deletions,
+    /// None: all of them are answered.
+    strangers: Option<Strangers>,
     /// The answer being sent. Kept, so that it need not be allocated again.
     reply: Vec<u8>,
 }
@@ -193,9 +197,12 @@ impl Server {
     pub fn new(config: Arc<ServerConfig>, shared: Arc<Shared>, index: ShardIndex, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let hasher = RandomState::with_seeds(rng.random(), rng.random(), rng.random(), rng.random());
+        let strangers = NonZeroU32::new(config.limits.unauthenticated_per_prefix)
+            .map(|limit| Strangers::new(limit, shared.shards(), hasher.clone()));
         Self {
             config,
             shared,
+            strangers,
             shard: index,
             rng,
             allocations: Allocations::new(hasher.clone()),
@@ -224,7 +231,7 @@ impl Server {
                 (Class::Indication, None) if message.method() == SEND => {
                     self.count_to_peer(self.send(now, &path, &message))
                 }
-                (Class::Request, Some(Method::Binding)) => self.binding(&path, &message),
+                (Class::Request, Some(Method::Binding)) => self.binding(now, &path, &message),
                 (Class::Request, Some(method)) => self.request(now, relays, path, message, method),
                 // Browsers keep NAT bindings open with Binding indications: nothing to do, and no fault either.
                 (Class::Indication, Some(Method::Binding)) => Reaction::None,
@@ -374,7 +381,10 @@ impl Server {
     }
 
     /// Binding (RFC 8489 section 3): for anyone, without state.
-    fn binding<'s, 'i>(&'s mut self, path: &ClientPath, message: &Message<'_>) -> Reaction<'s, 'i> {
+    fn binding<'s, 'i>(&'s mut self, now: Now, path: &ClientPath, message: &Message<'_>) -> Reaction<'s, 'i> {
+        if !self.answers_stranger(now, path, message) {
+            return self.drop(Drop::RateLimited);
+        }
         let refused = message.not_understood().next().is_some();
         let class = if refused { Class::Error } else { Class::Success };
         let mut writer = Writer::start(&mut self.reply, class, message.method(), message.transaction());
@@ -408,9 +418,13 @@ impl Server {
             // An allocation that has expired but was not swept must not be met by its successor.
             self.expire(slot, now.instant, relays);
         }
+        let proven = proves_address(now, path.remote, &message, &self.shared);
+        if !proven && !self.answers_stranger(now, &path, &message) {
+            return self.drop(Drop::RateLimited);
+        }
         let slot = self.allocations.slot(&path);
         let live = slot.and_then(|slot| self.allocations.get(slot));
-        match authenticate(now, &path, &message, &self.config, &self.shared, live) {
+        match authenticate(now, &message, proven, &self.config, &self.shared, live) {
             Err(denied) => self.deny(now, &path, &message, method, denied),
             Ok(identity) => {
                 let request = Request { now, path, message, identity, slot };
@@ -418,6 +432,14 @@ impl Server {
                 self.answer(&request, method, result)
             }
         }
+    }
+
+    /// Whether somebody gets an answer who has no nonce of ours: see [`Strangers`]. Decided before passwords are looked
+    /// at, which cost much more.
+    fn answers_stranger(&mut self, now: Now, path: &ClientPath, message: &Message<'_>) -> bool {
+        let Some(strangers) = &mut self.strangers else { return true };
+        let proven = path.transport != Transport::Udp || self.allocations.slot(path).is_some();
+        proven || strangers.admit(now.instant, path, message.transaction())
     }
 
     fn process(

@@ -130,6 +130,11 @@ impl Shared {
         lock(&self.reservations).len()
     }
 
+    /// How many servers there are.
+    pub(super) fn shards(&self) -> usize {
+        self.counters.len()
+    }
+
     /// The counters of one shard. Panics if there are not that many shards.
     pub fn counters(&self, shard: ShardIndex) -> &ShardCounters {
         &self.counters[usize::from(shard.0)]

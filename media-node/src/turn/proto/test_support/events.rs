@@ -222,6 +222,8 @@ impl Story {
             config.quotas.per_user = 3;
             config.limits.permissions = 3;
             config.limits.channels = 2;
+            // A story may have more requests than that: each is to be answered.
+            config.limits.unauthenticated_per_prefix = 0;
         });
         let mut clients: Vec<Client> = ["ann", "ann", "bob", "bob"].iter().map(|user| world.client(user)).collect();
         clients[1].style = Style::Sha256;

@@ -4,6 +4,7 @@ mod allocating;
 mod authentication;
 mod channels;
 mod codec;
+mod floods;
 mod permissions;
 mod properties;
 mod refreshing;
