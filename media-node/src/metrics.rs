@@ -4,6 +4,7 @@
 
 mod machine;
 mod peer_rules;
+mod refusals;
 mod streams;
 mod tls;
 
@@ -176,6 +177,7 @@ fn turn_metrics(page: &mut Page<'_>, turn: &Turn) -> fmt::Result {
             // Most pairs cannot happen; what has not happened yet is left out with them.
             .filter(|(_, count)| *count > 0),
     )?;
+    refusals::metrics(page, turn, &totals)?;
     page.gauges(
         "rtcfleet_turn_relay_ports_used",
         "Relay sockets open now.",

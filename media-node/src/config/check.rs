@@ -10,7 +10,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig, capacity, listeners,
+    Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig,
+    capacity::{self, Amount},
+    listeners,
     raw::{RawAdmin, RawAuth, RawLimits, RawProbe, RawQuotas, RawRelay, RawTurn},
     values::{As, List, Whole},
 };
@@ -254,7 +256,8 @@ fn auth_of(auth: Option<RawAuth>, base: &Path, m: &mut Mistakes) -> Option<Auth>
 }
 
 fn quotas_of(quotas: Option<RawQuotas>, m: &mut Mistakes) -> Quotas {
-    let RawQuotas { allocations_per_user, allocations } = quotas.unwrap_or_default();
+    let RawQuotas { allocations_per_user, allocations, bandwidth_per_allocation, bandwidth } =
+        quotas.unwrap_or_default();
     let default = Quotas::default();
     let total = allocations.map_or(default.total, |n| n.0);
     let per_user = allocations_per_user.map_or(default.per_user.min(total), |n| n.0);
@@ -264,7 +267,17 @@ fn quotas_of(quotas: Option<RawQuotas>, m: &mut Mistakes) -> Quotas {
             format!("{per_user} is above quotas.allocations {total}: write that number or less"),
         );
     }
-    Quotas { per_user, total }
+    let amount = |written: Option<As<Amount>>| written.map(|As(Amount(amount))| amount);
+    let (one, all) = (amount(bandwidth_per_allocation), amount(bandwidth));
+    if let (Some(one), Some(all)) = (one, all)
+        && one > all
+    {
+        m.add(
+            "quotas.bandwidthPerAllocation",
+            format!("{one} bits a second are above quotas.bandwidth, {all}: write that or less"),
+        );
+    }
+    Quotas { per_user, total, bandwidth_per_allocation: one, bandwidth: all }
 }
 
 fn limits_of(limits: Option<RawLimits>) -> Limits {

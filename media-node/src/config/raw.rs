@@ -109,6 +109,11 @@ pub struct RawQuotas {
     pub allocations_per_user: Option<Whole<Allocations>>,
     /// Allocations in all. 1 to 1000000, default 100000.
     pub allocations: Option<Whole<Allocations>>,
+    /// Bits of payload a second that one allocation may relay each way, such as 4M; more is dropped. Left out: no limit.
+    pub bandwidth_per_allocation: Option<As<Amount>>,
+    /// Bits of payload a second, both ways together, at which new allocations are refused, such as 8G; live ones go on.
+    /// Left out: no limit.
+    pub bandwidth: Option<As<Amount>>,
 }
 
 /// Limits on what those can have the node do who have not proven who or where they are.

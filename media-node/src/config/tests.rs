@@ -52,6 +52,7 @@ fn a_file_with_only_what_has_no_default_is_enough() {
     assert_eq!(config.auth.previous, None);
     assert_eq!(config.auth.max_ttl, Duration::from_hours(24));
     assert_eq!((config.quotas.per_user, config.quotas.total), (20, 100_000));
+    assert_eq!((config.quotas.bandwidth_per_allocation, config.quotas.bandwidth), (None, None));
     assert_eq!(config.limits.unauthenticated_per_prefix, 1000);
     assert_eq!(config.metrics, "127.0.0.1:9090".parse().unwrap());
     assert_eq!(config.admin, None);
@@ -81,7 +82,7 @@ relay:
   allowPeers: [10.20.0.0/16, 10.30.0.1]
   denyPeers: ['2001:db8:bad::/48']
 auth: {secretFiles: [/run/current, previous], maxTtl: 1h30m}
-quotas: {allocationsPerUser: 5, allocations: 500}
+quotas: {allocationsPerUser: 5, allocations: 500, bandwidthPerAllocation: 4M, bandwidth: 2.5G}
 limits: {unauthenticatedPerPrefix: 0}
 admin: {address: '0.0.0.0:9443', certificate: tls.crt, key: tls.key, clientCa: /ca.crt}
 metrics: {address: '127.0.0.1:9091'}
@@ -109,6 +110,8 @@ probe: {interval: 5m}
     assert_eq!(config.auth.previous.as_deref(), Some(Path::new("/etc/turn/previous")));
     assert_eq!(config.auth.max_ttl, Duration::from_mins(90));
     assert_eq!((config.quotas.per_user, config.quotas.total), (5, 500));
+    let bandwidth = (config.quotas.bandwidth_per_allocation, config.quotas.bandwidth);
+    assert_eq!(bandwidth, (Some(4_000_000), Some(2_500_000_000)));
     assert_eq!(config.limits.unauthenticated_per_prefix, 0);
     let admin = config.admin.unwrap();
     assert_eq!(
@@ -279,6 +282,14 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "quotas: {allocations: 10, allocationsPerUser: 11}",
         "quotas.allocationsPerUser: 11 is above quotas.allocations 10: write that number or less",
+    ),
+    (
+        "quotas: {bandwidthPerAllocation: 4Mbps}",
+        r#"quotas.bandwidthPerAllocation: "4Mbps" is not an amount: write digits and at the most one of k, M, G and T (decimal), such as 10G, 2.5G or 400k"#,
+    ),
+    (
+        "quotas: {bandwidthPerAllocation: 4M, bandwidth: 3M}",
+        "quotas.bandwidthPerAllocation: 4000000 bits a second are above quotas.bandwidth, 3000000: write that or less",
     ),
     (
         "limits: {unauthenticatedPerPrefix: 1k}",

@@ -5,6 +5,7 @@
 
 mod capacity;
 mod cloud;
+pub mod memory;
 mod procfs;
 mod qdisc;
 mod reader;

@@ -122,6 +122,14 @@ pub fn cgroup(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
+/// The path in the hierarchy of version 1 that has this controller.
+pub fn cgroup_v1<'a>(text: &'a str, controller: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        controllers.split(',').any(|each| each == controller).then_some(path)
+    })
+}
+
 /// How many processors a `cpu.max` leaves: `150000 100000` is 1.5. None without a limit.
 pub fn cpu_limit(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
@@ -215,6 +223,9 @@ softirq 3405034 0 418231 1 1172430
         let hybrid = "3:cpuset:/\n1:cpu:/\n0::/kubepods.slice/pod7\n";
         assert_eq!(cgroup(hybrid), Some("/kubepods.slice/pod7"));
         assert_eq!(cgroup("1:cpu:/\n"), None);
+        assert_eq!(cgroup_v1(hybrid, "cpu"), Some("/"));
+        assert_eq!(cgroup_v1("4:cpu,cpuacct:/a\n", "cpuacct"), Some("/a"));
+        assert_eq!(cgroup_v1(hybrid, "memory"), None);
     }
 
     proptest! {
@@ -226,6 +237,7 @@ softirq 3405034 0 418231 1 1172430
             udp_v6(&text);
             cpu_time(&text, |cpu| cpu % 2 == 0);
             cgroup(&text);
+            cgroup_v1(&text, "cpu");
             cpu_limit(&text);
         }
     }

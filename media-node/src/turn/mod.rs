@@ -3,8 +3,10 @@
 pub mod addresses;
 pub mod certificate;
 pub mod io;
+pub mod pressure;
 pub mod privileges;
 pub mod probe;
 pub mod proto;
+mod refusals;
 pub mod role;
 pub mod secrets;

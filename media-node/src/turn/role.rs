@@ -23,6 +23,7 @@ use super::{
     addresses,
     certificate::{self, Certificate},
     io::{self, Control, ListenError, Listeners, Shards, StreamAddress, ThreadError},
+    pressure::{self, Pressure},
     privileges,
     probe::{self, Door, Ground, Probe},
     proto::{PeerPolicy, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared, Transport},
@@ -59,6 +60,7 @@ const STOP: Duration = Duration::from_secs(2);
 pub struct Turn {
     pub shared: Arc<Shared>,
     pub secrets: Arc<SecretsHealth>,
+    pub pressure: Arc<Pressure>,
     certificate: Option<Arc<Certificate>>,
     relays: RelayAddresses,
     ports: u32,
@@ -245,10 +247,12 @@ async fn serve(
     machine::follow(Arc::clone(&node.machine), measured(&config, &machine));
     let secret = secrets.secrets().map(|secrets| watch::Sender::new(secrets.current));
     let peers = secret.as_ref().and_then(|secret| probed(&config, &relays, secret.subscribe()));
+    let pressure = pressure::follow(Arc::clone(&shared), config.quotas.bandwidth);
     let health = follow_secrets(secrets, Arc::clone(&shared), secret);
     node.opened(Turn {
         shared,
         secrets: health,
+        pressure,
         certificate: certificate.clone(),
         relays,
         ports: config.relay_ports.count(),

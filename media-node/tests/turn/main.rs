@@ -7,6 +7,7 @@ mod caller;
 mod measuring;
 mod node;
 mod probing;
+mod refusing;
 mod run_as;
 mod stream;
 mod streams;

@@ -23,6 +23,14 @@ pub fn binary() -> Command {
     command
 }
 
+/// The same with a limit on open files.
+fn limited(open_files: u32) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().arg("-c").arg(format!("ulimit -n {open_files}; exec \"$0\" \"$@\""));
+    command.arg(env!("CARGO_BIN_EXE_media-node"));
+    command
+}
+
 /// A port of 127.0.0.1 that nothing has, for UDP and TCP.
 pub fn free_port() -> u16 {
     loop {
@@ -48,6 +56,8 @@ pub struct Plan {
     pub probe: String,
     /// Further top-level YAML.
     pub more: String,
+    /// The hard limit on open files of the process.
+    pub open_files: Option<u32>,
 }
 
 impl Plan {
@@ -61,6 +71,7 @@ impl Plan {
             relay: "addresses: [127.0.0.1], minPort: 61000, maxPort: 61999, allowPeers: [127.0.0.0/8]".to_owned(),
             probe: "0s".to_owned(),
             more: String::new(),
+            open_files: None,
         };
         plan.write("secret", "north");
         plan
@@ -95,7 +106,10 @@ impl Plan {
 
     pub fn command(&self) -> Command {
         self.write("turn.yaml", &self.yaml());
-        let mut command = binary();
+        let mut command = match self.open_files {
+            None => binary(),
+            Some(limit) => limited(limit),
+        };
         command.arg("turn").arg("--config").arg(self.directory.path().join("turn.yaml"));
         command.args(["--machine", "this-one", "--log-format", "json"]);
         command

@@ -10,9 +10,12 @@ use std::{
     },
 };
 
-use nix::sys::{
-    epoll::{Epoll, EpollEvent, EpollFlags},
-    socket::{setsockopt, sockopt},
+use nix::{
+    libc,
+    sys::{
+        epoll::{Epoll, EpollEvent, EpollFlags},
+        socket::{setsockopt, sockopt},
+    },
 };
 use socket2::Socket;
 
@@ -163,7 +166,7 @@ impl RelayPorts for Relays {
         let opened = id.map_err(|_| OpenError::Exhausted).and_then(|id| {
             let relay = Relay::bind(SocketAddr::new(address, port)).map_err(|error| reason(&error))?;
             let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, (self.token)(RelayId(id)));
-            self.epoll.add(&relay, event).map_err(|_| OpenError::Exhausted)?;
+            self.epoll.add(&relay, event).map_err(|_| OpenError::Failed)?;
             Ok((id, relay))
         });
         match opened {
@@ -178,7 +181,7 @@ impl RelayPorts for Relays {
             }
             Err(error) => {
                 self.descriptors.give_back();
-                if error == OpenError::Exhausted {
+                if error != OpenError::InUse {
                     self.counters.relay_not_opened();
                 }
                 Err(error)
@@ -199,6 +202,7 @@ impl RelayPorts for Relays {
 fn reason(error: &io::Error) -> OpenError {
     match error.kind() {
         io::ErrorKind::AddrInUse => OpenError::InUse,
-        _ => OpenError::Exhausted,
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => OpenError::Exhausted,
+        _ => OpenError::Failed,
     }
 }

@@ -13,13 +13,14 @@ use super::attribute::{
 };
 use super::channels::Channels;
 use super::config::{Family, Lifetimes};
-use super::counters::Outcome;
+use super::counters::{Outcome, Refusal};
 use super::credentials::{RestUsername, userhash};
 use super::message::Message;
+use super::pace::Pace;
 use super::permissions::Permissions;
 use super::ports::{self, Opened, Parity};
 use super::server::{RelayPorts, Request, Server, Success};
-use super::shared::{QuotaReached, Reservation};
+use super::shared::Reservation;
 use super::timers::Timer;
 
 /// How long a reserved port is kept (section 7.2: at least 30 seconds).
@@ -43,8 +44,8 @@ impl Server {
         let wanted = wanted(&request.message)?;
         let lifetime = granted_lifetime(asked_lifetime(&request.message)?, &self.config.lifetimes);
         self.family_is_served(&wanted)?;
-        if self.shared.draining() {
-            return Err(Outcome::InsufficientCapacity);
+        if let Some(why) = self.shared.closed() {
+            return Err(self.counters().refuse(why));
         }
         let user = RestUsername::parse(&request.identity.username).map_or("", |name| name.user);
         let granted = match wanted {
@@ -73,7 +74,7 @@ impl Server {
         user: &str,
         open: impl FnOnce(&mut Self) -> Result<Ports, Outcome>,
     ) -> Result<Ports, Outcome> {
-        self.shared.admit(user).map_err(refusal)?;
+        self.shared.admit(user).map_err(|why| self.counters().refuse(why))?;
         open(self).inspect_err(|_| self.shared.leave(user))
     }
 
@@ -84,7 +85,7 @@ impl Server {
         user: &str,
         (family, parity): (Family, Parity),
     ) -> Result<Ports, Outcome> {
-        let opened = self.open(relays, family, parity).ok_or(Outcome::InsufficientCapacity)?;
+        let opened = self.open(relays, family, parity).map_err(|why| self.counters().refuse(why))?;
         let mut ports = Ports::default();
         *ports.of(family) = Some(opened);
         if parity == Parity::Pair {
@@ -111,9 +112,9 @@ impl Server {
     ) -> Result<[u8; 8], Outcome> {
         // Used reservations leave their timers behind for 30 s: bounded here.
         if self.timers.len() >= 2 * self.config.quotas.total as usize {
-            return Err(Outcome::InsufficientCapacity);
+            return Err(self.counters().refuse(Refusal::NodeQuota));
         }
-        self.shared.admit(user).map_err(refusal)?;
+        self.shared.admit(user).map_err(|why| self.counters().refuse(why))?;
         let token: [u8; 8] = self.rng.random();
         let until = request.now.instant + RESERVATION;
         self.shared.reserve(token, Reservation { family, port: port + 1, user: user.into(), until });
@@ -123,23 +124,27 @@ impl Server {
 
     fn open_both(&mut self, relays: &mut impl RelayPorts, parity: Parity) -> Result<Ports, Outcome> {
         let mut ports = Ports::default();
+        let mut refused = Refusal::Ports;
         for family in [Family::V4, Family::V6] {
-            let refused = match self.config.relays.get(family) {
+            let why = match self.config.relays.get(family) {
                 None => Outcome::AddressFamilyNotSupported,
                 Some(_) => match self.open(relays, family, parity) {
-                    Some(opened) => {
+                    Ok(opened) => {
                         *ports.of(family) = Some(opened);
                         continue;
                     }
-                    None => Outcome::InsufficientCapacity,
+                    Err(why) => {
+                        refused = why;
+                        Outcome::InsufficientCapacity
+                    }
                 },
             };
-            ports.missing = Some((family, refused));
+            ports.missing = Some((family, why));
         }
-        if ports.v4.is_none() && ports.v6.is_none() { Err(Outcome::InsufficientCapacity) } else { Ok(ports) }
+        if ports.v4.is_none() && ports.v6.is_none() { Err(self.counters().refuse(refused)) } else { Ok(ports) }
     }
 
-    fn open(&mut self, relays: &mut impl RelayPorts, family: Family, parity: Parity) -> Option<Opened> {
+    fn open(&mut self, relays: &mut impl RelayPorts, family: Family, parity: Parity) -> Result<Opened, Refusal> {
         ports::open(&self.shared.ports, &self.config, &mut self.rng, relays, family, parity)
     }
 
@@ -152,14 +157,14 @@ impl Server {
         user: &str,
     ) -> Result<Ports, Outcome> {
         let Some(kept) = self.shared.take_reservation(token, user, request.now.instant) else {
-            return Err(Outcome::InsufficientCapacity);
+            return Err(self.counters().refuse(Refusal::Reservation));
         };
-        let Some(opened) = ports::open_reserved(&self.shared.ports, &self.config, relays, kept.family, kept.port)
-        else {
+        let opened = ports::open_reserved(&self.shared.ports, &self.config, relays, kept.family, kept.port);
+        let opened = opened.map_err(|why| {
             self.shared.ports.release(kept.family, kept.port);
             self.shared.leave(user);
-            return Err(Outcome::InsufficientCapacity);
-        };
+            self.counters().refuse(why)
+        })?;
         let mut ports = Ports::default();
         *ports.of(kept.family) = Some(opened);
         Ok(ports)
@@ -190,19 +195,17 @@ impl Server {
             granted,
             v4: relay(v4),
             v6: relay(v6),
+            pace: self
+                .config
+                .quotas
+                .bandwidth_per_allocation
+                .map(|bits| Box::new(Pace::new(request.now.instant, bits))),
             permissions: Permissions::new(self.hasher.clone()),
             channels: Channels::new(self.hasher.clone()),
         });
         self.timers.set(until, Timer::Allocation(slot));
         self.count_allocations();
         granted
-    }
-}
-
-fn refusal(quota: QuotaReached) -> Outcome {
-    match quota {
-        QuotaReached::OfUser => Outcome::AllocationQuotaReached,
-        QuotaReached::OfNode => Outcome::InsufficientCapacity,
     }
 }
 

@@ -10,6 +10,7 @@ use super::channels::Channels;
 use super::config::Family;
 use super::counters::Outcome;
 use super::credentials::Key;
+use super::pace::Pace;
 use super::permissions::Permissions;
 use super::server::{ClientPath, RelayId};
 
@@ -46,6 +47,8 @@ pub(super) struct Allocation {
     pub(super) granted: Granted,
     pub(super) v4: Option<Relay>,
     pub(super) v6: Option<Relay>,
+    /// None: it may relay as much as comes.
+    pub(super) pace: Option<Box<Pace>>,
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
 }

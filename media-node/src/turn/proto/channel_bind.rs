@@ -4,7 +4,7 @@ use super::allocation::Slot;
 use super::attribute::{CHANNEL_NUMBER, XOR_PEER_ADDRESS, read_xor_address};
 use super::channels::{BindError, is_channel};
 use super::config::Family;
-use super::counters::Outcome;
+use super::counters::{Outcome, Refusal};
 use super::peer::{Standing, standing};
 use super::server::{Request, Server, Success};
 
@@ -30,15 +30,16 @@ impl Server {
             Standing::Open | Standing::OwnRelay => {}
             Standing::Forbidden => return Err(Outcome::Forbidden),
         }
+        let counters = self.shared.counters(self.shard);
         let (now, lifetimes, limits) = (request.now.instant, self.config.lifetimes, self.config.limits);
         allocation.channels.check(number, peer, now, limits.channels).map_err(|error| match error {
             BindError::Taken => Outcome::BadRequest,
-            BindError::Full => Outcome::InsufficientCapacity,
+            BindError::Full => counters.refuse(Refusal::Channels),
         })?;
         allocation
             .permissions
             .install(&[peer.ip()], now, lifetimes.permission, limits.permissions)
-            .map_err(|_| Outcome::InsufficientCapacity)?;
+            .map_err(|_| counters.refuse(Refusal::Permissions))?;
         allocation.channels.bind(number, peer, now + lifetimes.channel);
         Ok(Success::Done)
     }

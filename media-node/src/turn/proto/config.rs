@@ -154,11 +154,16 @@ pub struct Quotas {
     pub per_user: u32,
     /// Allocations in all. Past it: 508. Default 100 000.
     pub total: u32,
+    /// Bits of payload a second that one allocation may relay, in each direction. The rest is dropped. Default: all.
+    pub bandwidth_per_allocation: Option<u64>,
+    /// Bits of payload a second that the process relays, both directions together, before new allocations are refused
+    /// (508). Whoever owns the servers looks at the counters and tells [`Shared`](super::Shared). Default: no limit.
+    pub bandwidth: Option<u64>,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { per_user: 20, total: 100_000 }
+        Self { per_user: 20, total: 100_000, bandwidth_per_allocation: None, bandwidth: None }
     }
 }
 

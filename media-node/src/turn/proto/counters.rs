@@ -43,6 +43,8 @@ labels! {
         OwnAddress = "own_address",
         /// Data to a peer of a family that the allocation has no relay for.
         Family = "family",
+        /// Data above what the allocation may relay in this direction.
+        Bandwidth = "bandwidth",
         /// From a peer: more than fits into one datagram with its header.
         TooLarge = "too_large",
         /// From a peer: a relay socket that belongs to no live allocation.
@@ -80,6 +82,38 @@ labels! {
     }
 }
 
+labels! {
+    /// Why somebody who is authenticated got a 486 or a 508.
+    Refusal {
+        /// The user has as many allocations as it may have: 486, all others are 508.
+        UserQuota = "user_quota",
+        NodeQuota = "node_quota",
+        /// The node relays as much as it may.
+        Bandwidth = "bandwidth",
+        /// The process is near its memory limit.
+        Memory = "memory",
+        Draining = "draining",
+        /// No relayed port is free.
+        Ports = "ports",
+        /// The process has as many files open as it may have.
+        Descriptors = "descriptors",
+        /// The kernel refuses a socket for another reason: the relay address is gone, or memory is.
+        Sockets = "sockets",
+        /// A token that is not known, not this user's, or expired.
+        Reservation = "reservation",
+        /// The allocation has permissions for as many peers as it may have.
+        Permissions = "permissions",
+        /// The allocation has as many channels as it may have.
+        Channels = "channels",
+    }
+}
+
+impl Refusal {
+    fn outcome(self) -> Outcome {
+        if self == Self::UserQuota { Outcome::AllocationQuotaReached } else { Outcome::InsufficientCapacity }
+    }
+}
+
 impl Outcome {
     /// The error code (RFC 8489 section 14.8, RFC 8656 section 19); 0 for success.
     pub fn code(self) -> u16 {
@@ -113,6 +147,7 @@ pub struct ShardCounters {
     bytes_to_clients: AtomicU64,
     drops: [AtomicU64; Drop::COUNT],
     requests: [[AtomicU64; Outcome::COUNT]; Method::COUNT],
+    refusals: [AtomicU64; Refusal::COUNT],
 }
 
 impl Default for ShardCounters {
@@ -126,6 +161,7 @@ impl Default for ShardCounters {
             bytes_to_clients: zero(),
             drops: std::array::from_fn(|_| zero()),
             requests: std::array::from_fn(|_| std::array::from_fn(|_| zero())),
+            refusals: std::array::from_fn(|_| zero()),
         }
     }
 }
@@ -141,6 +177,7 @@ pub struct ShardSnapshot {
     pub bytes_to_clients: u64,
     drops: [u64; Drop::COUNT],
     requests: [[u64; Outcome::COUNT]; Method::COUNT],
+    refusals: [u64; Refusal::COUNT],
 }
 
 impl ShardSnapshot {
@@ -156,6 +193,11 @@ impl ShardSnapshot {
     pub fn requests(&self, method: Method, outcome: Outcome) -> u64 {
         self.requests[method as usize][outcome as usize]
     }
+
+    /// Requests refused for this reason.
+    pub fn refused(&self, why: Refusal) -> u64 {
+        self.refusals[why as usize]
+    }
 }
 
 impl std::ops::AddAssign for ShardSnapshot {
@@ -168,6 +210,7 @@ impl std::ops::AddAssign for ShardSnapshot {
             bytes_to_clients,
             drops,
             requests,
+            refusals,
         } = other;
         self.allocations += allocations;
         self.packets_to_peers += packets_to_peers;
@@ -178,6 +221,9 @@ impl std::ops::AddAssign for ShardSnapshot {
             *mine += theirs;
         }
         for (mine, theirs) in self.requests.iter_mut().flatten().zip(requests.into_iter().flatten()) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.refusals.iter_mut().zip(refusals) {
             *mine += theirs;
         }
     }
@@ -199,6 +245,7 @@ impl ShardCounters {
             bytes_to_clients: get(&self.bytes_to_clients),
             drops: std::array::from_fn(|i| get(&self.drops[i])),
             requests: std::array::from_fn(|m| std::array::from_fn(|o| get(&self.requests[m][o]))),
+            refusals: std::array::from_fn(|i| get(&self.refusals[i])),
         }
     }
 
@@ -218,6 +265,12 @@ impl ShardCounters {
 
     pub(super) fn dropped(&self, why: Drop) {
         add(&self.drops[why as usize], 1);
+    }
+
+    /// Counts it. Returns what the client is answered.
+    pub(super) fn refuse(&self, why: Refusal) -> Outcome {
+        add(&self.refusals[why as usize], 1);
+        why.outcome()
     }
 
     pub(super) fn answered(&self, method: Method, outcome: Outcome) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::allocation::Slot;
 use super::config::Family;
-use super::counters::Outcome;
+use super::counters::{Outcome, Refusal};
 use super::peer::{Standing, standing};
 use super::server::{Request, Server, Success};
 
@@ -23,7 +23,7 @@ impl Server {
         allocation
             .permissions
             .install(&peers, request.now.instant, lifetime, limit)
-            .map_err(|_| Outcome::InsufficientCapacity)?;
+            .map_err(|_| self.counters().refuse(Refusal::Permissions))?;
         Ok(Success::Done)
     }
 }

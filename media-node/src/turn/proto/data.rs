@@ -61,7 +61,11 @@ impl Server {
             return Err(Drop::NoPermission);
         }
         let Relay { id, .. } = allocation.live(Family::of_socket(peer), now.instant).ok_or(Drop::Family)?;
-        Ok(ToPeer { relay: id, to: self.inside(peer)?, payload, dont_fragment })
+        let to = self.inside(peer)?;
+        if allocation.pace.as_ref().is_some_and(|pace| !pace.lets_to_peer(now.instant, payload.len())) {
+            return Err(Drop::Bandwidth);
+        }
+        Ok(ToPeer { relay: id, to, payload, dont_fragment })
     }
 
     /// Where a peer that a client names is reached.
@@ -103,6 +107,9 @@ impl Server {
         let peer = self.outside(from)?;
         if !allocation.permissions.allow(peer.ip(), now.instant) {
             return Err(Drop::NoPermission);
+        }
+        if allocation.pace.as_ref().is_some_and(|pace| !pace.lets_to_client(now.instant, payload.len())) {
+            return Err(Drop::Bandwidth);
         }
         let path = allocation.path;
         let head = match allocation.channels.number(peer, now.instant) {

@@ -68,6 +68,7 @@ pub mod fuzzing;
 pub mod integrity;
 pub mod message;
 mod nonce;
+mod pace;
 pub mod peer;
 mod permissions;
 mod ports;
@@ -85,7 +86,7 @@ mod usernames;
 pub use config::{
     ConfigError, Lifetimes, Limits, PortRange, Quotas, Realm, RelayAddress, RelayAddresses, ServerConfig,
 };
-pub use counters::{Drop, Method, Outcome, ShardCounters, ShardSnapshot};
+pub use counters::{Drop, Method, Outcome, Refusal, ShardCounters, ShardSnapshot};
 pub use credentials::{Secret, SecretError, Secrets};
 pub use peer::PeerPolicy;
 pub use server::{

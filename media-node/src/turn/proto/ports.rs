@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::{Rng, RngExt};
 
 use super::config::{Family, ServerConfig};
+use super::counters::Refusal;
 use super::server::{OpenError, RelayId, RelayPorts};
 
 /// Ports drawn at random before the range is walked from a random place. With a range half full, 1 in 2^32 allocations
@@ -124,7 +125,7 @@ pub(super) struct Opened {
 }
 
 /// Open a relay socket on a free port. The ports are claimed: the caller releases them. With [`Parity::Pair`] that
-/// includes the next port. `None`: there is no port to be had, or no socket.
+/// includes the next port.
 pub(super) fn open(
     map: &PortMap,
     config: &ServerConfig,
@@ -132,8 +133,8 @@ pub(super) fn open(
     relays: &mut impl RelayPorts,
     family: Family,
     parity: Parity,
-) -> Option<Opened> {
-    let address = config.relays.get(family)?.local;
+) -> Result<Opened, Refusal> {
+    let address = config.relays.get(family).ok_or(Refusal::Sockets)?.local;
     let (first, count) = (u32::from(config.ports.first()), config.ports.count());
     let start = rng.random_range(0..count);
     let drawn: [u32; DRAWS] = std::array::from_fn(|_| rng.random_range(0..count));
@@ -142,16 +143,16 @@ pub(super) fn open(
     for offset in drawn.into_iter().chain(walked) {
         let port = u16::try_from(first + offset).unwrap_or(u16::MAX);
         match claim_and_open(map, config, relays, family, (address, port), parity) {
-            Attempt::Opened(relay) => return Some(Opened { relay, port }),
+            Attempt::Opened(relay) => return Ok(Opened { relay, port }),
             Attempt::Unfit => {}
             Attempt::InUse => failed += 1,
-            Attempt::Exhausted => return None,
+            Attempt::NoSocket(why) => return Err(why),
         }
         if failed == FAILED_BINDS {
-            return None;
+            break;
         }
     }
-    None
+    Err(Refusal::Ports)
 }
 
 enum Attempt {
@@ -159,7 +160,7 @@ enum Attempt {
     /// Claimed already, or of the wrong parity.
     Unfit,
     InUse,
-    Exhausted,
+    NoSocket(Refusal),
 }
 
 fn claim_and_open(
@@ -193,7 +194,8 @@ fn claim_and_open(
             }
             match error {
                 OpenError::InUse => Attempt::InUse,
-                OpenError::Exhausted => Attempt::Exhausted,
+                OpenError::Exhausted => Attempt::NoSocket(Refusal::Descriptors),
+                OpenError::Failed => Attempt::NoSocket(Refusal::Sockets),
             }
         }
     }
@@ -206,9 +208,13 @@ pub(super) fn open_reserved(
     relays: &mut impl RelayPorts,
     family: Family,
     port: u16,
-) -> Option<Opened> {
-    let address = config.relays.get(family)?.local;
-    let relay = relays.open(address, port).ok()?;
+) -> Result<Opened, Refusal> {
+    let address = config.relays.get(family).ok_or(Refusal::Sockets)?.local;
+    let relay = relays.open(address, port).map_err(|error| match error {
+        OpenError::InUse => Refusal::Ports,
+        OpenError::Exhausted => Refusal::Descriptors,
+        OpenError::Failed => Refusal::Sockets,
+    })?;
     map.set_live(family, port);
-    Some(Opened { relay, port })
+    Ok(Opened { relay, port })
 }

@@ -87,9 +87,12 @@ pub enum OpenError {
     /// Somebody else has the port: another one is tried.
     #[error("the port is in use")]
     InUse,
-    /// No other port would help (no file descriptors, no such address): the request gets a 508.
-    #[error("no relay socket can be opened")]
+    /// There are no more file descriptors, so no other port would help: the request gets a 508.
+    #[error("there are no more file descriptors")]
     Exhausted,
+    /// No other port would help for another reason (no such address, no memory): the request gets a 508.
+    #[error("the kernel gives no socket")]
+    Failed,
 }
 
 /// What to do after a datagram from a client. `'s` borrows the server, `'i` the input.
@@ -180,7 +183,7 @@ pub(super) enum Success {
 pub struct Server {
     pub(super) config: Arc<ServerConfig>,
     pub(super) shared: Arc<Shared>,
-    shard: ShardIndex,
+    pub(super) shard: ShardIndex,
     pub(super) rng: StdRng,
     pub(super) hasher: RandomState,
     pub(super) allocations: Allocations,

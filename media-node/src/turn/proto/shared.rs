@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::config::{Family, Quotas, ServerConfig};
-use super::counters::{ShardCounters, ShardSnapshot};
+use super::counters::{Refusal, ShardCounters, ShardSnapshot};
 use super::credentials::Secrets;
 use super::nonce::NonceKey;
 use super::ports::PortMap;
@@ -29,6 +29,8 @@ use super::usernames::Usernames;
 pub struct Shared {
     secrets: RwLock<Arc<Secrets>>,
     draining: AtomicBool,
+    bandwidth_full: AtomicBool,
+    memory_full: AtomicBool,
     counters: Box<[ShardCounters]>,
     usage: Mutex<Usage>,
     quotas: Quotas,
@@ -43,13 +45,6 @@ pub struct Shared {
 struct Usage {
     total: u32,
     by_user: HashMap<Box<str>, u32>,
-}
-
-/// Which quota is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QuotaReached {
-    OfUser,
-    OfNode,
 }
 
 /// A port kept for whoever brings the token.
@@ -72,6 +67,8 @@ impl Shared {
         Arc::new(Self {
             secrets: RwLock::new(Arc::new(secrets)),
             draining: AtomicBool::new(false),
+            bandwidth_full: AtomicBool::new(false),
+            memory_full: AtomicBool::new(false),
             counters: (0..shards).map(|_| ShardCounters::default()).collect(),
             usage: Mutex::default(),
             quotas: config.quotas,
@@ -98,6 +95,31 @@ impl Shared {
 
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The node relays as much as it may, so new allocations are refused as while draining.
+    pub fn set_bandwidth_full(&self, full: bool) {
+        self.bandwidth_full.store(full, Ordering::Relaxed);
+    }
+
+    /// The process is near its memory limit, so new allocations are refused as while draining.
+    pub fn set_memory_full(&self, full: bool) {
+        self.memory_full.store(full, Ordering::Relaxed);
+    }
+
+    /// For what reasons every new allocation can be refused, and whether it is now.
+    pub fn reasons_to_refuse(&self) -> [(Refusal, bool); 3] {
+        let flags = [
+            (Refusal::Draining, &self.draining),
+            (Refusal::Memory, &self.memory_full),
+            (Refusal::Bandwidth, &self.bandwidth_full),
+        ];
+        flags.map(|(why, flag)| (why, flag.load(Ordering::Relaxed)))
+    }
+
+    /// The first of these that holds.
+    pub(in crate::turn) fn closed(&self) -> Option<Refusal> {
+        self.reasons_to_refuse().into_iter().find_map(|(why, holds)| holds.then_some(why))
     }
 
     /// Allocations that live in the whole process.
@@ -150,13 +172,13 @@ impl Shared {
     }
 
     /// Count one more allocation or reservation, if the quotas allow it.
-    pub(super) fn admit(&self, user: &str) -> Result<(), QuotaReached> {
+    pub(super) fn admit(&self, user: &str) -> Result<(), Refusal> {
         let mut usage = lock(&self.usage);
         if usage.total >= self.quotas.total {
-            return Err(QuotaReached::OfNode);
+            return Err(Refusal::NodeQuota);
         }
         if usage.by_user.get(user).copied().unwrap_or(0) >= self.quotas.per_user {
-            return Err(QuotaReached::OfUser);
+            return Err(Refusal::UserQuota);
         }
         usage.total += 1;
         *usage.by_user.entry(user.into()).or_default() += 1;

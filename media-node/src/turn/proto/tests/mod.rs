@@ -8,6 +8,7 @@ mod floods;
 mod permissions;
 mod properties;
 mod refreshing;
+mod refusing;
 mod relaying;
 mod streams;
 mod vectors;
