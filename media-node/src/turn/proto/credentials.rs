@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 /// Longest username (RFC 8489 section 14.3: fewer than 509 bytes).
 pub const USERNAME_MAX: usize = 508;
 
-/// One shared secret. `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
+/// One shared secret. `Debug` shows nothing of it, and it cannot be compared: what proves that somebody has it are MACs.
+#[derive(Clone)]
 pub struct Secret(Box<[u8]>);
 
 /// Why a secret cannot be used.
@@ -59,7 +59,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The secrets in force: two overlap during a rotation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Secrets {
     pub current: Secret,
     pub previous: Option<Secret>,

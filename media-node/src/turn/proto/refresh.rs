@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use super::allocate::{asked_lifetime, granted_lifetime, seconds};
 use super::allocation::Slot;
@@ -74,7 +75,7 @@ impl Deletions {
         let mut of_path = self.recent.iter().filter(|known| known.path == *path && now < known.until).peekable();
         of_path.peek()?;
         let digest: [u8; 32] = Sha256::digest(request).into();
-        of_path.find(|known| known.request == digest).map(|known| &*known.answer)
+        of_path.find(|known| known.request.ct_eq(&digest).into()).map(|known| &*known.answer)
     }
 
     pub(super) fn remember(&mut self, now: Instant, path: ClientPath, request: &[u8], answer: &[u8]) {

@@ -7,6 +7,7 @@ mod codec;
 mod floods;
 mod permissions;
 mod properties;
+mod reflecting;
 mod refreshing;
 mod refusing;
 mod relaying;
