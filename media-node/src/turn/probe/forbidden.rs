@@ -22,13 +22,16 @@ const fn v6(s: [u16; 8]) -> IpAddr {
 
 const LOOPBACK: IpAddr = v4(127, 0, 0, 1);
 const METADATA: IpAddr = v4(169, 254, 169, 254);
+/// Azure's metadata, certificates and DNS, at an address that looks like any other of the Internet.
+const AZURE: IpAddr = v4(168, 63, 129, 16);
 const PRIVATE: IpAddr = v4(10, 0, 0, 1);
 
 /// A peer, and the address that `relay.allowPeers` has to hold if it is to be opened: of an IPv6 address that carries
 /// an IPv4 address, that one.
-const STANDING: [(IpAddr, IpAddr); 20] = [
+const STANDING: [(IpAddr, IpAddr); 27] = [
     itself(LOOPBACK),
     itself(METADATA),
+    itself(AZURE),
     itself(PRIVATE),
     itself(v4(172, 16, 0, 1)),
     itself(v4(192, 168, 0, 1)),
@@ -44,13 +47,20 @@ const STANDING: [(IpAddr, IpAddr); 20] = [
     (v6([0, 0, 0, 0, 0, 0xffff, 0x7f00, 0x0001]), LOOPBACK),
     (v6([0, 0, 0, 0, 0, 0xffff, 0xa9fe, 0xa9fe]), METADATA),
     (v6([0, 0, 0, 0, 0, 0xffff, 0x0a00, 0x0001]), PRIVATE),
+    (v6([0, 0, 0, 0, 0, 0xffff, 0xa83f, 0x8110]), AZURE),
     // NAT64
     (v6([0x64, 0xff9b, 0, 0, 0, 0, 0x7f00, 0x0001]), LOOPBACK),
     (v6([0x64, 0xff9b, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), METADATA),
     (v6([0x64, 0xff9b, 0, 0, 0, 0, 0x0a00, 0x0001]), PRIVATE),
+    (v6([0x64, 0xff9b, 0, 0, 0, 0, 0xa83f, 0x8110]), AZURE),
     // 6to4
     (v6([0x2002, 0x7f00, 0x0001, 0, 0, 0, 0, 1]), LOOPBACK),
     (v6([0x2002, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]), METADATA),
+    // v4-compatible, Teredo with its client inverted, ISATAP
+    (v6([0, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), METADATA),
+    (v6([0x2001, 0, 0x0808, 0x0808, 0, 0, !0xa9fe, !0xa9fe]), METADATA),
+    (v6([0x2001, 0, 0xa9fe, 0xa9fe, 0, 0, !0x0808, !0x0808]), METADATA),
+    (v6([0x2a00, 0, 0, 0, 0, 0x5efe, 0xa9fe, 0xa9fe]), METADATA),
 ];
 
 /// Nothing opens these: to a socket they mean this machine.
@@ -155,6 +165,10 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "fd00:ec2::254",
+            "168.63.129.16",
+            "64:ff9b::a83f:8110",
+            "2001:0:808:808::5601:5601",
+            "2a00::5efe:a9fe:a9fe",
         ] {
             assert!(asked.contains(&peer.to_owned()), "{peer} in {asked:?}");
         }
