@@ -78,6 +78,13 @@ impl Follower {
 
     /// Reads the files.
     pub fn look(&mut self) -> Look {
+        self.look_with(read)
+    }
+
+    /// Both files may be exchanged between the two reads. So the current one comes first: then a rotation seen half is
+    /// (old, old), which lets in whom it let in before. The other way round it would be (nothing, new), and whoever has
+    /// credentials of the old secret would be refused until the next look.
+    fn look_with(&mut self, mut read: impl FnMut(&Path) -> Result<Found, SecretFileError>) -> Look {
         let current = read(&self.auth.current);
         let previous = self.auth.previous.as_deref().map(read);
         self.take(current, previous)
@@ -173,6 +180,34 @@ mod tests {
         assert_eq!(in_force(&follower), None);
         assert_eq!(follower.take(Ok(found("new")), Some(Ok(found("old")))), Look::Changed);
         assert_eq!(in_force(&follower).unwrap(), passwords("new", Some("old")));
+    }
+
+    #[test]
+    fn a_rotation_that_is_seen_half_refuses_nobody_who_is_let_in_before_and_after_it() {
+        type Files = (&'static str, Option<&'static str>);
+        // As a rotation goes, by file or by directory, and then the next one.
+        let by_directory: &[Files] = &[("a", None), ("b", Some("a")), ("b", None), ("c", Some("b")), ("d", Some("c"))];
+        let by_file: &[Files] = &[("a", None), ("a", Some("a")), ("b", Some("a")), ("b", Some("b")), ("c", Some("b"))];
+        for pair in by_directory.windows(2).chain(by_file.windows(2)) {
+            let (before, after) = (pair[0], pair[1]);
+            let mut follower = follower();
+            let file = |files: Files, path: &Path| match path.to_str() {
+                Some("current") => Ok(found(files.0)),
+                _ => files.1.map(found).ok_or(SecretFileError::Missing),
+            };
+            follower.look_with(|path| file(before, path));
+            let mut reads = 0;
+            follower.look_with(|path| {
+                reads += 1;
+                file(if reads == 1 { before } else { after }, path)
+            });
+            let in_force = in_force(&follower).unwrap();
+            let holds = |files: Files, secret| files.0 == secret || files.1 == Some(secret);
+            for secret in ["a", "b", "c", "d"].into_iter().filter(|s| holds(before, s) && holds(after, s)) {
+                let [password, _] = passwords(secret, None);
+                assert!(in_force.contains(&password), "{secret} between {before:?} and {after:?}");
+            }
+        }
     }
 
     #[test]

@@ -42,30 +42,35 @@ pub struct Caller {
     pub client: Client,
 }
 
-fn client(server: SocketAddr, own: SocketAddr, secret_file: &Path, user: &str) -> Client {
+/// User name and password from `media-node credentials`.
+fn credentials(secret_file: &Path, user: &str) -> [String; 2] {
     let output = binary()
         .args(["credentials", "--user", user, "--ttl", "1h", "-o", "json", "--secret-file"])
         .arg(secret_file)
         .output()
         .unwrap();
     let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let text = |key: &str| made[key].as_str().unwrap().to_owned();
-    Client::new(server, own, &text("username"), &text("password"))
+    ["username", "password"].map(|key| made[key].as_str().unwrap().to_owned())
 }
 
 impl Caller {
-    /// With credentials from `media-node credentials`.
     pub fn new(server: SocketAddr, secret_file: &Path, user: &str) -> Self {
+        let [username, password] = credentials(secret_file, user);
+        Self::named(server, &username, &password)
+    }
+
+    pub fn named(server: SocketAddr, username: &str, password: &str) -> Self {
         let socket = UdpSocket::bind((if server.is_ipv4() { "127.0.0.1" } else { "::1" }, 0)).unwrap();
         // A connected socket hears only what comes from the address that it asked.
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let own = socket.local_addr().unwrap();
-        Self { line: Line::Udp(socket), client: client(server, own, secret_file, user) }
+        let client = Client::new(server, socket.local_addr().unwrap(), username, password);
+        Self { line: Line::Udp(socket), client }
     }
 
     pub fn over(stream: Stream, secret_file: &Path, user: &str) -> Self {
-        let client = client(stream.peer(), stream.own(), secret_file, user);
+        let [username, password] = credentials(secret_file, user);
+        let client = Client::new(stream.peer(), stream.own(), &username, &password);
         Self { line: Line::Stream(RefCell::new(stream)), client }
     }
 

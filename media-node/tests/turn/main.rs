@@ -8,6 +8,7 @@ mod measuring;
 mod node;
 mod probing;
 mod refusing;
+mod rotating;
 mod run_as;
 mod stream;
 mod streams;
