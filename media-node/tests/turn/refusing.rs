@@ -35,7 +35,8 @@ fn relays(caller: &mut Caller) -> bool {
 #[test]
 fn without_a_free_port_an_allocation_gets_508_and_the_reason_is_told_once() {
     let mut plan = Plan::new();
-    plan.relay = "addresses: [127.0.0.1], minPort: 61990, maxPort: 61993, allowPeers: [127.0.0.0/8]".to_owned();
+    // Ports that no other test has.
+    plan.relay = "addresses: [127.0.0.1], minPort: 62100, maxPort: 62103, allowPeers: [127.0.0.0/8]".to_owned();
     let node = plan.start();
     let mut callers = callers::<4>(&node);
     let mut another = caller(&node, "another");
