@@ -135,12 +135,14 @@ impl Watch {
             (true, false) => tracing::info!(bits_per_second = rate, "less is relayed: new allocations are taken again"),
             _ => {}
         }
+        let (used, limit) = (memory.map(|memory| memory.used), memory.map(|memory| memory.limit));
         match (was[1], self.by_memory.closed) {
             (false, true) => tracing::warn!(
-                ?memory,
+                used,
+                limit,
                 "near the memory limit: new allocations are refused; raise the limit, or lower quotas.allocations"
             ),
-            (true, false) => tracing::info!(?memory, "there is memory again: new allocations are taken"),
+            (true, false) => tracing::info!(used, limit, "there is memory again: new allocations are taken"),
             _ => {}
         }
         for Notice { why, advice, count } in self.notices.look(now, |why| totals.refused(why)) {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod caller;
+mod flooding;
 mod measuring;
 mod node;
 mod probing;
