@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::turn::proto::Drop;
 use crate::turn::proto::attribute::LIFETIME;
 use crate::turn::proto::message::method;
 use crate::turn::proto::test_support::{Client, Heard, World};
+use crate::turn::proto::{Drop, Transport};
 
 /// A world in which a flood has used up what the network of [`World::stranger`]'s clients is answered: 198.51.100.0/24.
 fn flooded() -> (World, Flood) {
@@ -139,6 +139,21 @@ fn keepalives_of_ten_thousand_clients_behind_one_network_are_all_answered() {
             }
             let [.., high, low] = (1024 + n).to_be_bytes();
             client.path.remote.set_port(u16::from_be_bytes([high, low]));
+            let draft = client.request(method::BINDING);
+            assert_eq!(world.hear(&client.path, &draft.bare()).code(), 0);
+        }
+    }
+}
+
+#[test]
+fn over_a_stream_everybody_is_answered_for_its_address_is_proven() {
+    let (mut world, _) = flooded();
+    for transport in [Transport::Tcp, Transport::Tls] {
+        let mut client = world.stranger("ann");
+        client.path.transport = transport;
+        for _ in 0..3000 {
+            let draft = client.allocate();
+            assert_eq!(world.hear(&client.path, &draft.bare()).code(), 401);
             let draft = client.request(method::BINDING);
             assert_eq!(world.hear(&client.path, &draft.bare()).code(), 0);
         }
