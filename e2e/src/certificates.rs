@@ -3,8 +3,10 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -51,10 +53,17 @@ impl Authority {
         self.file.path()
     }
 
-    /// A new certificate for [`HOST`] and these addresses.
+    /// A new certificate for [`HOST`] and these addresses, for the next 90 days.
     pub fn issue(&self, addresses: &[String]) -> Result<Issued> {
+        self.issue_for(addresses, 90)
+    }
+
+    /// The same for so many days, as dates of UTC have them.
+    pub fn issue_for(&self, addresses: &[String], days: i32) -> Result<Issued> {
         let names: Vec<String> = addresses.iter().cloned().chain([HOST.to_owned()]).collect();
         let mut params = CertificateParams::new(names)?;
+        let end = Timestamp::now().to_zoned(TimeZone::UTC).date().checked_add(days.days())?;
+        params.not_after = date_time_ymd(end.year().into(), end.month().cast_unsigned(), end.day().cast_unsigned());
         params.distinguished_name.push(DnType::CommonName, HOST);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -21,6 +21,7 @@ use e2e::{
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use rtcfleet_crds::condition;
 use serde_json::json;
 
 const REGION: &str = "centralindia";
@@ -36,6 +37,8 @@ tls: {secretName: turn-tls}
 const NO_PRIVATE_PEERS: &str = "relay: null";
 /// The kubelet brings a changed Secret to the pods within a minute or so; the rest is the relay's.
 const EXCHANGED_WITHIN: Duration = Duration::from_secs(90);
+/// Nodes are asked every few seconds.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
 const ECHO_PORT: u16 = 3491;
 /// Where the browser's namespace has its address: 10.200.0.90.
 const BROWSER: u8 = 90;
@@ -163,6 +166,33 @@ async fn an_exchanged_certificate_is_shown_to_new_callers_and_costs_running_ones
     .await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_ends_soon_is_told_of_until_it_is_renewed_and_the_region_is_ready_all_the_time() -> Result<()>
+{
+    let few_days = 10;
+    with_certificate("expiry", "", few_days, async |region| {
+        let mut checks = Checks::default();
+        let unknown =
+            wait::until("the network of these machines, which is virtual, is told of", TOLD_WITHIN, async || {
+                region.tells(condition::CAPACITY_UNKNOWN, Some("NicUnknown")).await
+            });
+        checks.check("a machine of unknown capacity is told of", unknown).await;
+        let told = wait::until("the certificate is told of", TOLD_WITHIN, async || {
+            region.tells(condition::CERTIFICATE_EXPIRING, Some("ExpiresSoon")).await?;
+            region.tells(condition::READY, Some("Serving")).await
+        });
+        checks.check("a certificate that ends soon is told of, and Ready is true", told).await;
+        region.replace_certificate(&region.authority.issue(&names(&region.addresses))?).await?;
+        let forgotten = wait::until("the new certificate is seen", EXCHANGED_WITHIN, async || {
+            region.tells(condition::CERTIFICATE_EXPIRING, None).await?;
+            region.tells(condition::READY, Some("Serving")).await
+        });
+        checks.check("a renewed certificate is not told of, and Ready is true", forgotten).await;
+        checks.verdict()
+    })
+    .await
+}
+
 /// A region of two relays that serves, with what a client has to know of it.
 struct Region {
     scenario: Scenario,
@@ -173,10 +203,19 @@ struct Region {
 }
 
 async fn with_listeners(topic: &str, more: &str, body: impl AsyncFnOnce(Region) -> Result<()>) -> Result<()> {
+    with_certificate(topic, more, 90, body).await
+}
+
+async fn with_certificate(
+    topic: &str,
+    more: &str,
+    days: i32,
+    body: impl AsyncFnOnce(Region) -> Result<()>,
+) -> Result<()> {
     scenario::with(topic, async |scenario| {
         let addresses = machine_addresses(&scenario.client, REGION).await?;
         let authority = Authority::new()?;
-        let issued = authority.issue(&names(&addresses))?;
+        let issued = authority.issue_for(&names(&addresses), days)?;
         scenario.secrets().create(&PostParams::default(), &secret(&issued)).await.context("no Secret for TLS")?;
         scenario.serving(REGION, &format!("{LISTENERS}{more}")).await?;
         body(Region { scenario, authority, issued, addresses }).await
@@ -226,6 +265,14 @@ impl Region {
             let shown = self.authority.served(server.address).await?;
             ensure!(shown == issued.der, "{server} at {} shows another certificate", server.address.ip());
         }
+        Ok(())
+    }
+
+    /// Whether the region has this condition as true with this reason, or not at all.
+    async fn tells(&self, kind: &str, reason: Option<&str>) -> Result<()> {
+        let region = self.scenario.regions().get(REGION).await?;
+        let told = wait::conditions(&region).iter().find(|one| one.type_ == kind && one.status == "True");
+        ensure!(told.map(|one| one.reason.as_str()) == reason, "{kind} is {told:?}, not {reason:?}");
         Ok(())
     }
 
