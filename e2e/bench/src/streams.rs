@@ -136,7 +136,15 @@ impl Stream {
     /// True: all of it is written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<bool> {
         match &mut self.tls {
-            Some(tls) => tls.writer().write_all(bytes)?,
+            // A record a message, as clients write them: coturn loses what begins behind the first of a record.
+            Some(tls) => {
+                let mut rest = bytes;
+                while let Some(length) = length(rest) {
+                    let (message, later) = rest.split_at(length.next_multiple_of(4).min(rest.len()));
+                    tls.writer().write_all(message)?;
+                    rest = later;
+                }
+            }
             None => self.outgoing.extend_from_slice(bytes),
         }
         self.flush()
