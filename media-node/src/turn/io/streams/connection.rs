@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use nix::sys::epoll::EpollFlags;
 use rustls::{ServerConfig, ServerConnection};
 
 use super::{
@@ -45,8 +46,10 @@ pub struct Connection {
     pub is_stranger: bool,
     /// Whether it is on the list of those that have something to send.
     pub is_dirty: bool,
-    /// Whether epoll tells when the socket takes more.
-    pub awaits_room: bool,
+    /// Whether the socket took not all of it, and has not said since that it takes more.
+    pub is_full: bool,
+    /// What epoll tells.
+    pub interest: EpollFlags,
     /// How many bytes of it are counted as waiting.
     pub counted: usize,
     /// When its deadline is looked at.
@@ -109,7 +112,8 @@ impl Connection {
             last_message: None,
             is_stranger: true,
             is_dirty: false,
-            awaits_room: false,
+            is_full: false,
+            interest: EpollFlags::EPOLLIN,
             counted: 0,
             due,
             broken: None,
@@ -122,6 +126,11 @@ impl Connection {
 
     pub fn source(&self) -> Source {
         Source::of(self.path.remote.ip())
+    }
+
+    /// What epoll should tell.
+    pub fn wanted(&self) -> EpollFlags {
+        if self.is_full { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN }
     }
 
     /// Bytes that wait for the socket to take them.
@@ -221,13 +230,18 @@ impl Connection {
 
     /// Gives the socket what waits. An error ends the connection.
     pub fn flush(&mut self, output: &mut Output) -> Result<(), Closed> {
+        if self.is_full {
+            return Ok(());
+        }
         while !self.out.is_empty() {
             match (&self.socket).write(&self.out) {
                 Ok(taken) if taken == self.out.len() => self.out.clear(),
-                // It will say when it takes more.
                 Ok(taken) => drop(self.out.drain(..taken)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_full = true;
+                    return Ok(());
+                }
                 Err(error) => return Err(reason(&error)),
             }
         }

@@ -216,7 +216,7 @@ impl Streams {
         }
         let index = self.free.last().copied().unwrap_or(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
         let prepared = listener::prepare(&socket)
-            .and_then(|()| Ok(self.epoll.add(&socket, event(index, false))?))
+            .and_then(|()| Ok(self.epoll.add(&socket, event(index, EpollFlags::EPOLLIN))?))
             .inspect_err(|_| {
                 self.strangers.remove(source);
                 self.common.give_back();
@@ -258,6 +258,7 @@ impl Streams {
     pub fn serve(&mut self, index: u32, events: EpollFlags, now: Now, core: &mut Core<'_>) {
         let Some(Some(connection)) = self.places.get_mut(index as usize) else { return };
         if events.contains(EpollFlags::EPOLLOUT) {
+            connection.is_full = false;
             mark(connection, index, &mut self.dirty);
         }
         if !events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
@@ -294,7 +295,7 @@ impl Streams {
         }
     }
 
-    /// Relayed data for the client of a connection. It leaves with the end of the turn.
+    /// Relayed data for the client of a connection. It leaves at the end of the turn at the latest.
     pub fn send(&mut self, message: &ToClient<'_>) {
         let place = self.by_path.get(&(message.path.local, message.path.remote)).copied();
         let Some((index, Some(connection))) =
@@ -306,9 +307,15 @@ impl Streams {
         // All together may not have more waiting than that, but nobody is kept from what goes out at once.
         let crowded = self.waiting > limits.waiting_in_all && connection.counted > 0;
         let parts = [message.head(), message.payload, message.tail()];
-        if crowded || !connection.queue(parts, limits.waiting, &mut self.output) {
+        let output = &mut self.output;
+        // A turn can bring more than may wait, to a socket that takes it all. A failure is met again at the end of the turn.
+        let queued = !crowded
+            && (connection.queue(parts, limits.waiting, output)
+                || !connection.is_full
+                    && connection.flush(output).is_ok()
+                    && connection.queue(parts, limits.waiting, output));
+        if !queued {
             self.counters.streams.dropped();
-            return;
         }
         mark(connection, index, &mut self.dirty);
     }
@@ -334,12 +341,11 @@ impl Streams {
         let failed = connection.flush(&mut self.output).err();
         self.waiting = self.waiting + connection.waiting() - connection.counted;
         connection.counted = connection.waiting();
-        let awaits_room = connection.waiting() > 0;
-        let told = if awaits_room == connection.awaits_room {
+        let told = if connection.wanted() == connection.interest {
             Ok(())
         } else {
-            connection.awaits_room = awaits_room;
-            self.epoll.modify(&*connection, &mut event(index, awaits_room))
+            connection.interest = connection.wanted();
+            self.epoll.modify(&*connection, &mut event(index, connection.interest))
         };
         if let Some(why) = failed.or(told.err().map(|_| Closed::Error)) {
             self.close(index, why, now, core);
@@ -391,9 +397,8 @@ impl Streams {
     }
 }
 
-fn event(index: u32, awaits_room: bool) -> EpollEvent {
-    let room = if awaits_room { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-    EpollEvent::new(EpollFlags::EPOLLIN | room, CONNECTION_BIT | u64::from(index))
+fn event(index: u32, interest: EpollFlags) -> EpollEvent {
+    EpollEvent::new(interest, CONNECTION_BIT | u64::from(index))
 }
 
 fn mark(connection: &mut Connection, index: u32, dirty: &mut Vec<u32>) {

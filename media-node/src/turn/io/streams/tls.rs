@@ -1,7 +1,7 @@
 //! TLS between a socket's bytes and messages. rustls keeps nothing between two calls but what it cannot do without: the
 //! beginning of a record that is not whole, at the most 18 KiB (64 KiB in a handshake).
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, Write};
 
 use rustls::{HandshakeKind, ServerConnection};
 
@@ -48,15 +48,11 @@ pub fn open(tls: &mut ServerConnection, mut wire: &[u8], plain: &mut Vec<u8>) ->
 
 fn take(tls: &mut ServerConnection, plain: &mut Vec<u8>) {
     let mut reader = tls.reader();
-    loop {
-        let mut chunk = [0; 4096];
-        match reader.read(&mut chunk) {
-            Ok(0) => return,
-            Ok(len) => plain.extend_from_slice(&chunk[..len]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Nothing more now.
-            Err(_) => return,
-        }
+    // An error is that there is nothing more now.
+    while let Ok(chunk @ [_, ..]) = reader.fill_buf() {
+        let len = chunk.len();
+        plain.extend_from_slice(chunk);
+        reader.consume(len);
     }
 }
 
