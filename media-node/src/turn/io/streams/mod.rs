@@ -5,8 +5,10 @@
 //! waits, within bounds: past these relayed data is dropped, because it would come too late, and a client that does not even
 //! read answers is given up.
 
+mod common;
 mod connection;
 pub mod counters;
+mod frames;
 mod limits;
 mod listener;
 mod tls;
@@ -18,10 +20,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -30,26 +29,18 @@ use nix::{
     libc,
     sys::epoll::{Epoll, EpollEvent, EpollFlags},
 };
-use rustls::ServerConfig;
 
 use self::{
     connection::{Connection, Input, Output},
     counters::{Closed, Handshake, Refused},
-    limits::{Due, STRANGERS_FRAME, Source, Strangers},
+    frames::Frames,
+    limits::{Due, Source, Strangers},
 };
-use super::{
-    counters::IoCounters,
-    relays::{Descriptors, Relays},
-    sender::Sender,
-    shard::carries_data,
-    to_peers::ToPeers,
-};
-use crate::turn::proto::{
-    ClientPath, Now, Reaction, Server, ToClient,
-    framing::{self, Broken, FRAME_MAX, Next},
-};
+use super::{counters::IoCounters, relays::Relays, sender::Sender};
+use crate::turn::proto::{ClientPath, Now, Server, ToClient, framing::Broken};
 
 pub use self::{
+    common::Common,
     limits::Limits,
     listener::{StreamAddress, StreamListener, open_stream_listeners},
 };
@@ -65,38 +56,6 @@ const ACCEPTS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Deadlines looked at a turn.
 const DEADLINES: usize = 256;
-
-/// What the connections of all threads have in common.
-#[derive(Debug)]
-pub struct Common {
-    /// File descriptors that connections may still take: half of all, so that they leave relay sockets the other half.
-    left: AtomicI64,
-    descriptors: Arc<Descriptors>,
-    /// For TLS listeners.
-    pub tls: Option<Arc<ServerConfig>>,
-    pub limits: Limits,
-}
-
-impl Common {
-    /// `count` is how many `descriptors` there are.
-    pub fn new(descriptors: Arc<Descriptors>, count: u64, tls: Option<Arc<ServerConfig>>, limits: Limits) -> Self {
-        Self { left: AtomicI64::new(i64::try_from(count / 2).unwrap_or(i64::MAX)), descriptors, tls, limits }
-    }
-
-    fn take(&self) -> bool {
-        let taken = self.left.fetch_sub(1, Ordering::Relaxed) > 0;
-        if !taken || !self.descriptors.take() {
-            self.left.fetch_add(1, Ordering::Relaxed);
-            return false;
-        }
-        true
-    }
-
-    fn give_back(&self) {
-        self.left.fetch_add(1, Ordering::Relaxed);
-        self.descriptors.give_back();
-    }
-}
 
 /// Whom messages are handed to.
 pub struct Core<'s> {
@@ -404,64 +363,5 @@ fn event(index: u32, interest: EpollFlags) -> EpollEvent {
 fn mark(connection: &mut Connection, index: u32, dirty: &mut Vec<u32>) {
     if !std::mem::replace(&mut connection.is_dirty, true) {
         dirty.push(index);
-    }
-}
-
-/// Received bytes of one connection on their way to the server.
-struct Frames<'s, 'c> {
-    connection: &'s mut Connection,
-    output: &'s mut Output,
-    limits: &'s Limits,
-    core: &'s mut Core<'c>,
-    now: Now,
-}
-
-impl Frames<'_, '_> {
-    fn all(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
-        let longest = if self.connection.is_stranger { STRANGERS_FRAME } else { FRAME_MAX };
-        if !self.connection.rest.is_empty() {
-            let Some(frame) = self.connection.rest.complete(&mut bytes, longest)? else { return Ok(()) };
-            self.run(&mut frame.as_slice(), longest)?;
-        }
-        self.run(&mut bytes, longest)?;
-        if !bytes.is_empty() {
-            self.connection.rest.keep(bytes);
-        }
-        Ok(())
-    }
-
-    /// Hands on the whole frames of `bytes`, and leaves the rest.
-    fn run(&mut self, bytes: &mut &[u8], longest: usize) -> Result<(), Broken> {
-        let Self { connection, output, limits, core, now } = self;
-        let mut to_peers = ToPeers::new();
-        let mut result = Ok(());
-        while connection.broken != Some(Closed::SlowReader) {
-            let length = match framing::next(bytes, longest) {
-                Ok(Next::Frame(length)) => length,
-                Ok(Next::Missing(_)) => break,
-                Err(broken) => {
-                    result = Err(broken);
-                    break;
-                }
-            };
-            let (frame, later) = bytes.split_at(length);
-            *bytes = later;
-            connection.last_message = Some(now.instant);
-            if to_peers.is_full() || !carries_data(frame) {
-                // A request can close relay sockets that data before it is to leave from.
-                to_peers.send(core.sender, core.relays);
-            }
-            match core.server.handle_client(*now, core.relays, connection.path, frame) {
-                Reaction::None => {}
-                Reaction::Reply(reply) => {
-                    if !connection.queue([reply, &[], &[]], limits.waiting + limits.headroom, output) {
-                        connection.broken = Some(Closed::SlowReader);
-                    }
-                }
-                Reaction::ToPeer(to_peer) => to_peers.push(to_peer),
-            }
-        }
-        to_peers.send(core.sender, core.relays);
-        result
     }
 }

@@ -3,14 +3,17 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use super::*;
 use crate::turn::{
-    io::shard::{Control, Shard},
+    io::{
+        relays::Descriptors,
+        shard::{Control, Shard},
+    },
     proto::{
         PortRange, Realm, RelayAddress, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, Shared, Transport,
         message::method,
