@@ -8,11 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
+
 use super::*;
 use crate::turn::{
     io::{
         relays::Descriptors,
-        shard::{Control, Shard},
+        shard::{self, Control, Shard},
     },
     proto::{
         PortRange, Realm, RelayAddress, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, Shared, Transport,
@@ -44,33 +46,41 @@ impl Drop for Rig {
 
 const DESCRIPTORS: i64 = 40;
 
+fn server() -> Server {
+    let local = Ipv4Addr::LOCALHOST.into();
+    let relays = RelayAddresses::new(&[RelayAddress { local, public: local }]).unwrap();
+    let ports = PortRange::parse(60_000, 60_999).unwrap();
+    let config = Arc::new(ServerConfig::new(Realm::parse("test").unwrap(), relays, ports));
+    let secrets = Secrets { current: Secret::new(b"north").unwrap(), previous: None };
+    let shared = Shared::new(&config, 1, secrets, [7; 32]);
+    Server::new(config, shared, ShardIndex(0), [7; 32])
+}
+
+fn listen(transport: Transport) -> (Vec<StreamListener>, SocketAddr) {
+    loop {
+        // A port that is free now may have been taken by the time that it is bound again.
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        match open_stream_listeners(&[StreamAddress { index: 0, address: free, transport }], 1) {
+            Ok(mut listeners) => return (listeners.remove(0), free),
+            Err(error) => println!("{error}"),
+        }
+    }
+}
+
 impl Rig {
     fn new(transport: Transport, change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits::default();
         change(&mut limits);
-        let local = Ipv4Addr::LOCALHOST.into();
-        let relays = RelayAddresses::new(&[RelayAddress { local, public: local }]).unwrap();
-        let ports = PortRange::parse(60_000, 60_999).unwrap();
-        let config = Arc::new(ServerConfig::new(Realm::parse("test").unwrap(), relays, ports));
-        let secrets = Secrets { current: Secret::new(b"north").unwrap(), previous: None };
-        let shared = Shared::new(&config, 1, secrets, [7; 32]);
-        let server = Server::new(config, shared, ShardIndex(0), [7; 32]);
-        let listener = loop {
-            // A port that is free now may have been taken by the time that it is bound again.
-            let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-            match open_stream_listeners(&[StreamAddress { index: 0, address: free, transport }], 1) {
-                Ok(listeners) => break (listeners.into_iter().next().unwrap(), free),
-                Err(error) => println!("{error}"),
-            }
-        };
+        let (listeners, address) = listen(transport);
         let count = u64::try_from(DESCRIPTORS).unwrap();
         let descriptors = Arc::new(Descriptors::new(count));
         let common = Arc::new(Common::new(Arc::clone(&descriptors), count, Some(tls_config()), limits));
         let control = Arc::new(Control::new().unwrap());
-        let streams = (listener.0, Arc::clone(&common));
+        let streams = (listeners, Arc::clone(&common));
         let of_thread = Arc::clone(&control);
-        let thread = std::thread::spawn(move || Shard::new(server, of_thread, Vec::new(), streams, descriptors)?.run());
-        Self { control, common, server: listener.1, thread: Some(thread) }
+        let thread =
+            std::thread::spawn(move || Shard::new(server(), of_thread, Vec::new(), streams, descriptors)?.run());
+        Self { control, common, server: address, thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -92,7 +102,7 @@ impl Rig {
     }
 
     fn client(&self, stream: &TcpStream) -> Client {
-        let username = format!("{}:ann", super::super::shard::now().unix + 600);
+        let username = format!("{}:ann", shard::now().unix + 600);
         let password = Secret::new(b"north").unwrap().password(&username);
         Client::new(self.server, stream.local_addr().unwrap(), &username, &password)
     }
@@ -264,29 +274,87 @@ fn a_client_that_comes_again_from_the_same_port_is_a_new_one() {
     rig.until("all have ended", |c| c.open(Transport::Tcp) == 0);
 }
 
+/// The same without a thread: a test turns the loop.
+struct Still {
+    epoll: Arc<Epoll>,
+    control: Control,
+    address: SocketAddr,
+    streams: Streams,
+    server: Server,
+    relays: Relays,
+    sender: Sender,
+}
+
+impl Still {
+    fn new() -> Self {
+        let control = Control::new().unwrap();
+        let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap());
+        let (listeners, address) = listen(Transport::Tcp);
+        let descriptors = Arc::new(Descriptors::new(10));
+        let common = Arc::new(Common::new(Arc::clone(&descriptors), 10, None, Limits::default()));
+        let counters = &control.counters;
+        Self {
+            streams: Streams::new(Arc::clone(&epoll), listeners, common, Arc::clone(counters)).unwrap(),
+            server: server(),
+            relays: Relays::new(Arc::clone(&epoll), |relay| relay.0.into(), descriptors, Arc::clone(counters)),
+            sender: Sender::new(Arc::clone(counters)),
+            epoll,
+            control,
+            address,
+        }
+    }
+
+    fn with(&mut self, act: impl FnOnce(&mut Streams, Now, &mut Core<'_>)) {
+        let Self { streams, server, relays, sender, .. } = self;
+        act(streams, shard::now(), &mut Core { server, relays, sender });
+    }
+
+    /// The tokens of what epoll tells now.
+    fn told(&self) -> Vec<u64> {
+        let mut events = [EpollEvent::empty(); 4];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap();
+        events[..count].iter().map(EpollEvent::data).collect()
+    }
+
+    /// Connects, and accepts.
+    fn connect(&mut self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        self.with(|streams, now, core| streams.accept(0, now, core));
+        stream
+    }
+}
+
+#[test]
+fn an_event_of_a_connection_that_has_gone_does_not_meet_the_next_one() {
+    let mut still = Still::new();
+    let first = still.connect();
+    let token = CONNECTION_BIT;
+    drop(first);
+    assert_eq!(still.told(), [token]);
+    still.with(|streams, now, core| streams.serve(0, EpollFlags::EPOLLIN, now, core));
+    // In the same turn another one comes, and there was one more event of the first.
+    let mut second = still.connect();
+    second.write_all(b"not TURN").unwrap();
+    still.with(|streams, now, core| streams.serve(0, EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP, now, core));
+    assert_eq!(still.control.counters.streams.open(Transport::Tcp), 1, "untouched");
+    assert_eq!(still.told(), [token | 1], "in a place of its own");
+    still.with(Streams::turn);
+    let _third = still.connect();
+    assert_eq!(still.control.counters.streams.open(Transport::Tcp), 2);
+    assert!(still.streams.places[0].is_some(), "the place is used again in the next turn");
+}
+
 #[test]
 fn a_listener_that_finds_no_room_for_connections_pauses() {
-    // `pause` and `resume` as the loop calls them: the listener tells nothing in between, and again afterwards.
-    let control = Control::new().unwrap();
-    let epoll = Arc::new(Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).unwrap());
-    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let address = StreamAddress { index: 0, address: free, transport: Transport::Tcp };
-    let listeners = open_stream_listeners(&[address], 1).unwrap().remove(0);
-    let descriptors = Arc::new(Descriptors::new(10));
-    let common = Arc::new(Common::new(descriptors, 10, None, Limits::default()));
-    let mut streams = Streams::new(Arc::clone(&epoll), listeners, common, Arc::clone(&control.counters)).unwrap();
-    let _waits = TcpStream::connect(free).unwrap();
-    let told = || {
-        let mut events = [EpollEvent::empty(); 4];
-        epoll.wait(&mut events, nix::sys::epoll::EpollTimeout::ZERO).unwrap()
-    };
+    let mut still = Still::new();
+    let _waits = TcpStream::connect(still.address).unwrap();
     let start = Instant::now();
-    assert_eq!(told(), 1);
-    streams.pause(0, start);
-    assert_eq!((told(), streams.poll_timeout()), (0, Some(start + PAUSE)));
-    streams.resume(start + PAUSE / 2);
-    assert_eq!(told(), 0);
-    streams.resume(start + PAUSE);
-    assert_eq!((told(), streams.poll_timeout()), (1, None));
-    assert_eq!(control.counters.streams.accept_pauses(), 1);
+    assert_eq!(still.told(), [LISTENER_BIT]);
+    still.streams.pause(0, start);
+    assert_eq!((still.told(), still.streams.poll_timeout()), (vec![], Some(start + PAUSE)));
+    still.streams.resume(start + PAUSE / 2);
+    assert!(still.told().is_empty());
+    still.streams.resume(start + PAUSE);
+    assert_eq!((still.told(), still.streams.poll_timeout()), (vec![LISTENER_BIT], None));
+    assert_eq!(still.control.counters.streams.accept_pauses(), 1);
 }
