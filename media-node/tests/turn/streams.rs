@@ -246,10 +246,14 @@ fn a_second_node_on_the_same_tcp_port_does_not_start_but_one_right_after_the_fir
 }
 
 #[test]
-fn a_client_that_does_not_read_loses_media_and_neither_its_connection_nor_others_theirs() {
+fn a_client_that_does_not_read_loses_media_and_not_its_connection() {
     let (node, tcp) = start();
+    read_late(&node, &mut caller(&node, Stream::plain(tcp), "alice"));
+}
+
+/// A peer sends more than there is room for; then the client reads.
+pub fn read_late(node: &Node, alice: &mut Caller) {
     let peer = UdpSocket::bind((PEER, 0)).unwrap();
-    let mut alice = caller(&node, Stream::plain(tcp), "alice");
     let relayed = alice.allocate().relayed()[0];
     assert_eq!(alice.bind_channel(0x4000, peer.local_addr().unwrap()), 0);
     let before = node.metric("process_resident_memory_bytes");

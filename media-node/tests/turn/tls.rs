@@ -13,7 +13,7 @@ use crate::{
     caller::echo,
     node::{Node, Plan},
     stream::{Stream, trusting, write_certificate},
-    streams::{HERE, call, caller, until},
+    streams::{HERE, call, caller, read_late, until},
 };
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -52,6 +52,12 @@ fn a_caller_over_tls_1_2_and_1_3_talks_to_a_peer_by_indication_and_by_channel() 
         until("the allocation ends", || node.metric("rtcfleet_turn_allocations") == 0);
     }
     assert_eq!((handshakes(&node, "full"), handshakes(&node, "failed")), (2, 0));
+}
+
+#[test]
+fn a_client_over_tls_that_does_not_read_loses_media_and_not_its_connection() {
+    let (node, tls) = start();
+    read_late(&node, &mut caller(&node, Stream::tls(tls, &config(&node, &TLS13)).unwrap(), "alice"));
 }
 
 #[test]
