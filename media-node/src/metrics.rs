@@ -23,7 +23,7 @@ use crate::{
     process,
     turn::{
         io::counters::SendFailure,
-        proto::{Drop, Method, Outcome},
+        proto::{Drop, Method, Move, Outcome, ShardSnapshot},
         role::Turn,
     },
 };
@@ -132,6 +132,14 @@ fn state_label(state: NodeState) -> &'static str {
     }
 }
 
+fn moves(page: &mut Page<'_>, totals: &ShardSnapshot) -> fmt::Result {
+    page.counters(
+        "rtcfleet_turn_moves",
+        "Allocations that came to another address of their client, within a thread or between threads.",
+        Move::ALL.iter().map(|kind| ([("kind", kind.label())], totals.moves(*kind))),
+    )
+}
+
 fn turn_metrics(page: &mut Page<'_>, turn: &Turn) -> fmt::Result {
     let shards: Vec<_> = turn.shards().map(|(shard, counts)| (shard.to_string(), counts)).collect();
     let threads: Vec<_> = turn.io_counters().map(|(shard, counts)| (shard.to_string(), counts)).collect();
@@ -142,7 +150,7 @@ fn turn_metrics(page: &mut Page<'_>, turn: &Turn) -> fmt::Result {
         "Live allocations.",
         shards.iter().map(|(shard, counts)| ([("shard", shard.as_str())], counts.allocations as f64)),
     )?;
-    let by_direction = |to_peer: fn(&crate::turn::proto::ShardSnapshot) -> u64, to_client: fn(&_) -> u64| {
+    let by_direction = |to_peer: fn(&ShardSnapshot) -> u64, to_client: fn(&_) -> u64| {
         shards
             .iter()
             .flat_map(|(shard, counts)| {
@@ -178,6 +186,7 @@ fn turn_metrics(page: &mut Page<'_>, turn: &Turn) -> fmt::Result {
             .filter(|(_, count)| *count > 0),
     )?;
     refusals::metrics(page, turn, &totals)?;
+    moves(page, &totals)?;
     page.gauges(
         "rtcfleet_turn_relay_ports_used",
         "Relay sockets open now.",

@@ -38,8 +38,22 @@ pub fn check(
     hash: ConfigHash,
 ) -> Result<TurnConfig, Mistakes> {
     let m = &mut mistakes;
-    let RawTurn { realm, listeners, tls, relay, auth, quotas, limits, admin, metrics, drain, threads, capacity, probe } =
-        raw;
+    let RawTurn {
+        realm,
+        listeners,
+        tls,
+        relay,
+        auth,
+        quotas,
+        limits,
+        admin,
+        metrics,
+        drain,
+        threads,
+        capacity,
+        probe,
+        mobility,
+    } = raw;
     let relay = relay.unwrap_or_default();
 
     let realm = realm_of(realm, m);
@@ -88,6 +102,7 @@ pub fn check(
             threads,
             capacity,
             probe_interval,
+            mobility: mobility.and_then(|mobility| mobility.enabled).unwrap_or(true),
             hash,
         }),
         _ => Err(mistakes),

@@ -53,6 +53,8 @@ pub struct TurnConfig {
     pub capacity: Capacity,
     /// Between two rounds of asking the node itself for peers that it must refuse. None: never.
     pub probe_interval: Option<Duration>,
+    /// Whether clients may keep an allocation when their address changes.
+    pub mobility: bool,
     pub hash: ConfigHash,
 }
 

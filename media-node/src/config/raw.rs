@@ -40,6 +40,7 @@ pub struct RawTurn {
     pub threads: Option<Whole<Threads>>,
     pub capacity: Option<RawCapacity>,
     pub probe: Option<RawProbe>,
+    pub mobility: Option<RawMobility>,
 }
 
 /// One address and port that clients reach.
@@ -166,6 +167,15 @@ pub struct RawDrain {
 pub struct RawProbe {
     /// How often, a fifth more or less. 2s to 1h, default 30s; 0s for never.
     pub interval: Option<As<Duration>>,
+}
+
+/// Clients whose address changes (RFC 8016).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawMobility {
+    /// Whether a client that asks for it keeps its allocation when its address changes. Default true. With false, those
+    /// that ask are refused (405).
+    pub enabled: Option<bool>,
 }
 
 /// What this machine can carry, where its kernel does not know. Load is told in percent of it.

@@ -60,6 +60,7 @@ fn a_file_with_only_what_has_no_default_is_enough() {
     assert_eq!(config.threads, Threads::OneACore);
     assert_eq!(config.capacity, Capacity::default());
     assert_eq!(config.probe_interval, Some(Duration::from_secs(30)));
+    assert!(config.mobility);
     assert_eq!(config.hash.to_string().len(), 64);
 }
 
@@ -90,6 +91,7 @@ drain: {onTerminate: 1h}
 threads: 3
 capacity: {nic: {interface: eth1, tx: 10G, rx: 2.5G, packets: 1M}, machineType: Standard_F8s_v2}
 probe: {interval: 5m}
+mobility: {enabled: false}
 ",
     );
     let protocols: Vec<_> = config.listeners.iter().map(|listener| listener.protocol).collect();
@@ -129,6 +131,7 @@ probe: {interval: 5m}
     };
     assert_eq!(config.capacity, capacity);
     assert_eq!(config.probe_interval, Some(Duration::from_mins(5)));
+    assert!(!config.mobility);
     assert_eq!(good(&with("probe: {interval: 0s}")).probe_interval, None);
 }
 
@@ -142,7 +145,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),
     (
         "relm: x",
-        "relm: there is no such key: those here are realm, listeners, tls, relay, auth, quotas, limits, admin, metrics, drain, threads, capacity, probe",
+        "relm: there is no such key: those here are realm, listeners, tls, relay, auth, quotas, limits, admin, metrics, drain, threads, capacity, probe, mobility",
     ),
     ("listeners: []", r#"listeners: is empty: write a list such as [{protocol: UDP, address: "0.0.0.0:3478"}]"#),
     ("listeners: 3478", "listeners: this is integer `3478`: write a list, such as [a, b]"),
@@ -321,6 +324,7 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"capacity.nic.interface: "../lo" is not the name of a network interface: write a name of 1 to 15 bytes as `ip link` shows it, such as eth0"#,
     ),
     ("probe: {interval: 1s}", "probe.interval: 1s is out of range: write 2s to 1h, such as 30s, or 0s for none"),
+    ("mobility: {enabled: 'no'}", r#"mobility.enabled: this is string "no": write true or false"#),
     ("1: x", ": the key 1 is not a string: remove it"),
 ];
 

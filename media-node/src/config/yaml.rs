@@ -151,6 +151,7 @@ fn explain(serde: &str) -> String {
         let expected = match expected {
             "a sequence" => "a list, such as [a, b]",
             "a string" => "text, in quotes if it looks like something else",
+            "a boolean" => "true or false",
             group if group.starts_with("struct ") => "a group of keys",
             other => other,
         };

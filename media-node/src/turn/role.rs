@@ -491,6 +491,7 @@ fn server_config(config: &TurnConfig, relays: RelayAddresses) -> ServerConfig {
         max_credential_ttl: config.auth.max_ttl,
         quotas: config.quotas,
         limits: config.limits,
+        mobility: config.mobility,
         ..ServerConfig::new(config.realm.clone(), relays, config.relay_ports)
     }
 }

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
     thread,
+    time::Duration,
 };
 
 use media_node::turn::proto::{
@@ -70,7 +71,11 @@ impl Caller {
 
     pub fn over(stream: Stream, secret_file: &Path, user: &str) -> Self {
         let [username, password] = credentials(secret_file, user);
-        let client = Client::new(stream.peer(), stream.own(), &username, &password);
+        Self::over_as(stream, &username, &password)
+    }
+
+    pub fn over_as(stream: Stream, username: &str, password: &str) -> Self {
+        let client = Client::new(stream.peer(), stream.own(), username, password);
         Self { line: Line::Stream(RefCell::new(stream)), client }
     }
 
@@ -81,6 +86,28 @@ impl Caller {
             Line::Udp(_) => panic!("UDP has no connection"),
         }
     }
+
+    /// The same user on another port, who has sent nothing from there yet.
+    pub fn elsewhere(&self) -> Self {
+        Self::named(self.client.path.local, &self.client.username, &self.client.password)
+    }
+
+    /// Over UDP only.
+    pub fn hear_within(&self, time: Duration) -> Option<Vec<u8>> {
+        let Line::Udp(socket) = &self.line else { panic!("a stream is read until there is something") };
+        socket.set_read_timeout(Some(time)).unwrap();
+        let mut buffer = vec![0; 2048];
+        let heard = socket.recv(&mut buffer).ok();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        buffer.truncate(heard?);
+        Some(buffer)
+    }
+
+    /// Whether nothing waits to be heard.
+    pub fn hears_nothing(&self) -> bool {
+        self.hear_within(Duration::from_millis(1)).is_none()
+    }
+
     pub fn send(&self, message: &[u8]) {
         match &self.line {
             Line::Udp(socket) => drop(socket.send(message).unwrap()),

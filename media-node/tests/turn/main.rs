@@ -6,6 +6,7 @@ mod admin;
 mod caller;
 mod flooding;
 mod measuring;
+mod moving;
 mod node;
 mod probing;
 mod refusing;

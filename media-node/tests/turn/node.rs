@@ -211,6 +211,13 @@ impl Node {
         (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
     }
 
+    /// One row of a metric that counts, with its labels.
+    pub fn metric_row(&self, row: &str) -> u64 {
+        let (_, page) = self.get("/metrics");
+        let value = page.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(' '));
+        value.expect("such a row").trim_end_matches(".0").parse().unwrap()
+    }
+
     /// The sum of a metric that counts, over its labels.
     pub fn metric(&self, name: &str) -> u64 {
         let (_, page) = self.get("/metrics");

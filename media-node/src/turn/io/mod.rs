@@ -13,7 +13,11 @@ mod to_peers;
 
 use std::{io, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
-use self::{relays::Descriptors, shard::Shard, threads::Threads};
+use self::{
+    relays::{Descriptors, Transit},
+    shard::{Mates, Shard},
+    threads::Threads,
+};
 use super::proto::{Server, ServerConfig, ShardIndex, Shared};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -57,23 +61,29 @@ impl Shards {
         let count = descriptors;
         let descriptors = Arc::new(Descriptors::new(count));
         let common = Arc::new(streams::Common::new(Arc::clone(&descriptors), count, tls, streams::Limits::default()));
+        let transit = Arc::new(Transit::default());
         let cores = cores_to_pin(listeners.len());
         let mut shards = Self { threads: Threads::new(), controls: Vec::new() };
+        for thread in 0..listeners.len() {
+            let control = Control::new().map_err(|source| ThreadError::NotStarted { thread, source })?;
+            shards.controls.push(Arc::new(control));
+        }
         for (thread, (listeners, streams)) in listeners.into_iter().zip(streams).enumerate() {
             let not_started = |source| ThreadError::NotStarted { thread, source };
-            let control = Arc::new(Control::new().map_err(not_started)?);
-            shards.controls.push(Arc::clone(&control));
+            let controls = shards.controls();
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| not_started(error.into()))?;
             let number = ShardIndex(u16::try_from(thread).unwrap_or(u16::MAX));
             let (config, shared, descriptors) = (Arc::clone(config), Arc::clone(shared), Arc::clone(&descriptors));
             let (core, streams) = (cores.get(thread).copied(), (streams, Arc::clone(&common)));
+            let transit = Arc::clone(&transit);
             shards.threads.spawn(move || {
                 if let Some(core) = core {
                     pin(core);
                 }
                 let server = Server::new(config, shared, number, seed);
-                Shard::new(server, control, listeners, streams, descriptors)?.run()
+                let mates = Mates { number, controls };
+                Shard::new(server, mates, listeners, streams, (descriptors, transit))?.run()
             })?;
         }
         Ok(shards)

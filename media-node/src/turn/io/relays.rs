@@ -1,12 +1,13 @@
 //! The relay sockets of one thread.
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
     sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -25,7 +26,7 @@ use super::{
     sockets::{Appetite, size_buffers, udp},
     sys::{self, Fragments},
 };
-use crate::turn::proto::{OpenError, RelayId, RelayPorts};
+use crate::turn::proto::{OpenError, Parcel, RelayId, RelayPorts};
 
 /// Asked for on a relay socket: a key frame of 1080p video that arrives at once is about a quarter.
 const RELAY_BUFFER: usize = 1024 * 1024;
@@ -138,6 +139,7 @@ pub struct Relays {
     places: Vec<Option<Relay>>,
     free: Vec<u32>,
     descriptors: Arc<Descriptors>,
+    transit: Arc<Transit>,
     counters: Arc<IoCounters>,
 }
 
@@ -146,13 +148,51 @@ impl Relays {
         epoll: Arc<Epoll>,
         token: fn(RelayId) -> u64,
         descriptors: Arc<Descriptors>,
+        transit: Arc<Transit>,
         counters: Arc<IoCounters>,
     ) -> Self {
-        Self { epoll, token, places: Vec::new(), free: Vec::new(), descriptors, counters }
+        Self { epoll, token, places: Vec::new(), free: Vec::new(), descriptors, transit, counters }
     }
 
     pub fn get(&mut self, relay: RelayId) -> Option<&mut Relay> {
         self.places.get_mut(relay.0 as usize)?.as_mut()
+    }
+
+    fn place(&mut self, relay: Relay) -> Result<RelayId, OpenError> {
+        let id = self.free.last().copied().map_or_else(|| u32::try_from(self.places.len()), Ok);
+        let id = RelayId(id.map_err(|_| OpenError::Exhausted)?);
+        // What waits in it already is told of at once.
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, (self.token)(id));
+        self.epoll.add(&relay, event).map_err(|_| OpenError::Failed)?;
+        if self.free.pop().is_some() {
+            self.places[id.0 as usize] = Some(relay);
+        } else {
+            self.places.push(Some(relay));
+        }
+        self.counters.relay_opened();
+        Ok(id)
+    }
+}
+
+/// Relay sockets between two threads.
+#[derive(Debug, Default)]
+pub struct Transit {
+    sockets: Mutex<HashMap<u64, Relay>>,
+    sent: AtomicU64,
+}
+
+impl Transit {
+    /// The parcel of a socket that was not there.
+    const NOTHING: Parcel = Parcel(u64::MAX);
+
+    fn put(&self, relay: Relay) -> Parcel {
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(number, relay);
+        Parcel(number)
+    }
+
+    fn take(&self, parcel: Parcel) -> Option<Relay> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&parcel.0)
     }
 }
 
@@ -162,31 +202,13 @@ impl RelayPorts for Relays {
             self.counters.relay_not_opened();
             return Err(OpenError::Exhausted);
         }
-        let id = self.free.last().copied().map_or_else(|| u32::try_from(self.places.len()), Ok);
-        let opened = id.map_err(|_| OpenError::Exhausted).and_then(|id| {
-            let relay = Relay::bind(SocketAddr::new(address, port)).map_err(|error| reason(&error))?;
-            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, (self.token)(RelayId(id)));
-            self.epoll.add(&relay, event).map_err(|_| OpenError::Failed)?;
-            Ok((id, relay))
-        });
-        match opened {
-            Ok((id, relay)) => {
-                if self.free.pop().is_some() {
-                    self.places[id as usize] = Some(relay);
-                } else {
-                    self.places.push(Some(relay));
-                }
-                self.counters.relay_opened();
-                Ok(RelayId(id))
+        let bound = Relay::bind(SocketAddr::new(address, port)).map_err(|error| reason(&error));
+        bound.and_then(|relay| self.place(relay)).inspect_err(|error| {
+            self.descriptors.give_back();
+            if *error != OpenError::InUse {
+                self.counters.relay_not_opened();
             }
-            Err(error) => {
-                self.descriptors.give_back();
-                if error != OpenError::InUse {
-                    self.counters.relay_not_opened();
-                }
-                Err(error)
-            }
-        }
+        })
     }
 
     fn close(&mut self, relay: RelayId) {
@@ -196,6 +218,26 @@ impl RelayPorts for Relays {
             self.descriptors.give_back();
             self.counters.relay_closed();
         }
+    }
+
+    fn detach(&mut self, relay: RelayId) -> Parcel {
+        let Some(mut taken) = self.places.get_mut(relay.0 as usize).and_then(Option::take) else {
+            return Transit::NOTHING;
+        };
+        // A socket that stays open is not taken out of epoll by itself.
+        let _ = self.epoll.delete(&taken);
+        taken.waiting = false;
+        self.free.push(relay.0);
+        self.counters.relay_closed();
+        self.transit.put(taken)
+    }
+
+    fn attach(&mut self, parcel: Parcel) -> Result<RelayId, OpenError> {
+        let relay = self.transit.take(parcel).ok_or(OpenError::Exhausted)?;
+        self.place(relay).inspect_err(|_| {
+            self.descriptors.give_back();
+            self.counters.relay_not_opened();
+        })
     }
 }
 

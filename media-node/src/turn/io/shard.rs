@@ -1,5 +1,7 @@
 //! One thread: its sockets, its [`Server`], its loop.
 
+mod mail;
+
 use std::{
     collections::VecDeque,
     io,
@@ -22,14 +24,14 @@ use nix::{
 
 use super::{
     counters::IoCounters,
-    relays::{Descriptors, Relays},
+    relays::{Descriptors, Relays, Transit},
     sender::Sender,
     sockets::{Appetite, Listener},
     streams::{self, StreamListener, Streams},
     sys::{self, Outgoing, RecvRoom},
     to_peers::ToPeers,
 };
-use crate::turn::proto::{ClientPath, Now, Reaction, RelayId, Server, ToClient, Transport};
+use crate::turn::proto::{ClientPath, Now, Reaction, RelayId, Server, ShardIndex, ToClient, Transport};
 
 /// Sockets served per wake-up; with [`Appetite::MOST`] datagrams each, or runs of them, this bounds what a turn of the loop
 /// is.
@@ -107,6 +109,11 @@ impl Control {
         let _ = self.wake.write(1);
     }
 
+    /// There is mail.
+    fn wake(&self) {
+        let _ = self.wake.write(1);
+    }
+
     /// Ends the thread.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -130,9 +137,17 @@ pub(super) fn now() -> Now {
     Now { instant: Instant::now(), unix }
 }
 
+/// All threads, and which of them this is.
+pub struct Mates {
+    pub number: ShardIndex,
+    pub controls: Vec<Arc<Control>>,
+}
+
 pub struct Shard {
     server: Server,
     control: Arc<Control>,
+    /// Of all threads, for those that this one wakes.
+    controls: Vec<Arc<Control>>,
     epoll: Arc<Epoll>,
     listeners: Vec<Listener>,
     streams: Streams,
@@ -152,11 +167,13 @@ impl Shard {
     /// To be called on the thread that will run it.
     pub fn new(
         server: Server,
-        control: Arc<Control>,
+        mates: Mates,
         listeners: Vec<Listener>,
         streams: (Vec<StreamListener>, Arc<streams::Common>),
-        descriptors: Arc<Descriptors>,
+        (descriptors, transit): (Arc<Descriptors>, Arc<Transit>),
     ) -> io::Result<Self> {
+        let Mates { number, controls } = mates;
+        let control = Arc::clone(controls.get(usize::from(number.0)).ok_or(io::ErrorKind::NotFound)?);
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         epoll.add(&control.wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         for (index, listener) in listeners.iter().enumerate() {
@@ -164,10 +181,11 @@ impl Shard {
         }
         let counters = Arc::clone(&control.counters);
         let streams = Streams::new(Arc::clone(&epoll), streams.0, streams.1, Arc::clone(&counters))?;
-        let relays = Relays::new(Arc::clone(&epoll), relay_token, descriptors, Arc::clone(&counters));
+        let relays = Relays::new(Arc::clone(&epoll), relay_token, descriptors, transit, Arc::clone(&counters));
         Ok(Self {
             server,
             control,
+            controls,
             epoll,
             listeners,
             streams,
@@ -216,6 +234,7 @@ impl Shard {
             self.serve_relays();
             let now = now();
             self.control.turn(now.instant);
+            self.read_mail(now);
             self.with_streams(|streams, core| streams.turn(now, core));
             if self.server.poll_timeout().is_some_and(|due| due <= now.instant) {
                 self.server.handle_timeout(now, &mut self.relays);
@@ -225,6 +244,7 @@ impl Shard {
                 self.server.close_all(&mut self.relays);
                 self.with_streams(|streams, core| streams.close_all(now, core));
             }
+            self.wake_others();
             if self.control.stop.load(Ordering::Acquire) {
                 self.with_streams(|streams, core| streams.close_all(now, core));
                 return Ok(());

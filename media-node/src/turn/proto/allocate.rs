@@ -16,6 +16,7 @@ use super::config::{Family, Lifetimes};
 use super::counters::{Outcome, Refusal};
 use super::credentials::{RestUsername, userhash};
 use super::message::Message;
+use super::mobility::Mobility;
 use super::pace::Pace;
 use super::permissions::Permissions;
 use super::ports::{self, Opened, Parity};
@@ -39,10 +40,13 @@ impl Server {
         if let Some(live) = request.slot.and_then(|slot| self.allocations.get(slot)) {
             let retransmitted =
                 live.transaction == request.message.transaction() && live.username == request.identity.username;
-            return if retransmitted { Ok(Success::Allocated(live.granted)) } else { Err(Outcome::AllocationMismatch) };
+            let ticket = live.mobility.as_ref().map(|mobility| self.shared.tickets.make(mobility.serial, 0));
+            let again = Success::Allocated(live.granted, ticket);
+            return if retransmitted { Ok(again) } else { Err(Outcome::AllocationMismatch) };
         }
         let wanted = wanted(&request.message)?;
         let lifetime = granted_lifetime(asked_lifetime(&request.message)?, &self.config.lifetimes);
+        let mobile = self.wants_mobility(&request.message)?;
         self.family_is_served(&wanted)?;
         if let Some(why) = self.shared.closed() {
             return Err(self.counters().refuse(why));
@@ -55,7 +59,9 @@ impl Server {
             }
             Wanted::Both(parity) => self.admitted(user, |server| server.open_both(relays, parity)),
         }?;
-        Ok(Success::Allocated(self.create(request, user, granted, lifetime)))
+        let mobility = mobile.then(|| Box::new(self.begin_mobility(request)));
+        let ticket = mobility.as_ref().map(|mobility| self.shared.tickets.make(mobility.serial, 0));
+        Ok(Success::Allocated(self.create(request, user, granted, lifetime, mobility), ticket))
     }
 
     /// 440, unless something of what is wanted can be had at all.
@@ -170,7 +176,15 @@ impl Server {
         Ok(ports)
     }
 
-    fn create(&mut self, request: &Request<'_>, user: &str, ports: Ports, lifetime: Duration) -> Granted {
+    fn create(
+        &mut self,
+        request: &Request<'_>,
+        user: &str,
+        ports: Ports,
+        lifetime: Duration,
+        mobility: Option<Box<Mobility>>,
+    ) -> Granted {
+        let serial = mobility.as_ref().map(|mobility| mobility.serial);
         let until = request.now.instant + lifetime;
         let relay = |opened: Option<Opened>| opened.map(|Opened { relay, port }| Relay { id: relay, port, until });
         let relayed = |family, opened: Option<Opened>| {
@@ -186,7 +200,7 @@ impl Server {
         };
         let username = request.identity.username.clone();
         self.shared.remember_username(userhash(&username, self.config.realm.as_str()), &username);
-        let slot = self.allocations.insert(Allocation {
+        let slot = self.allocations.insert(Box::new(Allocation {
             path: request.path,
             username,
             user: user.into(),
@@ -202,7 +216,9 @@ impl Server {
                 .map(|bits| Box::new(Pace::new(request.now.instant, bits))),
             permissions: Permissions::new(self.hasher.clone()),
             channels: Channels::new(self.hasher.clone()),
-        });
+            mobility,
+        }));
+        self.mobile.extend(serial.map(|serial| (serial, slot)));
         self.timers.set(until, Timer::Allocation(slot));
         self.count_allocations();
         granted

@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use ahash::RandomState;
 
+use super::auth::Live;
 use super::channels::Channels;
 use super::config::Family;
 use super::counters::Outcome;
 use super::credentials::Key;
+use super::mobility::Mobility;
 use super::pace::Pace;
 use super::permissions::Permissions;
 use super::server::{ClientPath, RelayId};
@@ -51,6 +53,8 @@ pub(super) struct Allocation {
     pub(super) pace: Option<Box<Pace>>,
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
+    /// Of a client that asked for it.
+    pub(super) mobility: Option<Box<Mobility>>,
 }
 
 impl Allocation {
@@ -71,6 +75,16 @@ impl Allocation {
     /// The relay of this family, unless it has expired.
     pub(super) fn live(&self, family: Family, now: Instant) -> Option<Relay> {
         self.relay(family).filter(|relay| now < relay.until)
+    }
+
+    /// Whose requests are accepted.
+    pub(super) fn owner(&self) -> Live<'_> {
+        Live { username: &self.username, key: &self.key }
+    }
+
+    /// Whether its client has lost its connection, so that its path leads nowhere.
+    pub(super) fn orphaned(&self) -> bool {
+        self.mobility.as_ref().is_some_and(|mobility| mobility.orphaned)
     }
 
     /// When the next of its relayed addresses expires.
@@ -98,7 +112,7 @@ impl Allocations {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_path.len()
+        self.slots.len() - self.free.len()
     }
 
     pub(super) fn slot(&self, path: &ClientPath) -> Option<Slot> {
@@ -122,7 +136,7 @@ impl Allocations {
         Some((self.get(slot)?, family))
     }
 
-    pub(super) fn insert(&mut self, allocation: Allocation) -> Slot {
+    pub(super) fn insert(&mut self, allocation: Box<Allocation>) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)
@@ -136,9 +150,28 @@ impl Allocations {
                 self.by_relay[index] = Some((slot, family));
             }
         }
-        self.by_path.insert(allocation.path, slot);
-        self.slots[slot as usize] = Some(Box::new(allocation));
+        if !allocation.orphaned() {
+            self.by_path.insert(allocation.path, slot);
+        }
+        self.slots[slot as usize] = Some(allocation);
         slot
+    }
+
+    /// The 5-tuple leads here no longer.
+    pub(super) fn forget_path(&mut self, slot: Slot) {
+        let path = self.get(slot).map(|allocation| allocation.path);
+        if let Some(path) = path.filter(|path| self.slot(path) == Some(slot)) {
+            self.by_path.remove(&path);
+        }
+    }
+
+    /// Another 5-tuple, which leads nowhere yet, leads here instead.
+    pub(super) fn repath(&mut self, slot: Slot, path: ClientPath) {
+        self.forget_path(slot);
+        if let Some(allocation) = self.get_mut(slot) {
+            allocation.path = path;
+            self.by_path.insert(path, slot);
+        }
     }
 
     /// Forget a relay socket. The allocation keeps its place until [`remove`](Self::remove).
@@ -149,8 +182,8 @@ impl Allocations {
     }
 
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Box<Allocation>> {
+        self.forget_path(slot);
         let gone = self.slots.get_mut(slot as usize)?.take()?;
-        self.by_path.remove(&gone.path);
         self.free.push(slot);
         Some(gone)
     }

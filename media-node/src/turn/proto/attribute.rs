@@ -31,6 +31,7 @@ pub const ADDRESS_ERROR_CODE: u16 = 0x8001;
 pub const PASSWORD_ALGORITHMS: u16 = 0x8002;
 pub const ICMP: u16 = 0x8004;
 pub const FINGERPRINT: u16 = 0x8028;
+pub const MOBILITY_TICKET: u16 = 0x8030;
 
 /// RFC 8489 section 5.
 pub const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 
-use super::allocation::Allocation;
 use super::attribute::{NONCE, PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS, REALM, USERHASH, USERNAME};
 use super::config::ServerConfig;
 use super::credentials::{Key, PasswordAlgorithm, RestUsername, USERNAME_MAX, userhash};
@@ -44,15 +43,23 @@ pub(super) fn proves_address(now: Now, source: SocketAddr, message: &Message<'_>
     message.attribute(NONCE).is_some_and(|nonce| shared.nonces.accepts(nonce, source, now.unix))
 }
 
-/// `live` is the allocation of the request's 5-tuple. Its username goes on being accepted after its expiry and after
-/// its secret was rotated out: expiry is for making allocations. `proven` is what [`proves_address`] says.
+/// With what a live allocation was made.
+#[derive(Clone, Copy)]
+pub(super) struct Live<'a> {
+    pub(super) username: &'a str,
+    pub(super) key: &'a Key,
+}
+
+/// `live` is the allocation of the request's 5-tuple, or of its ticket. Its username goes on being accepted after its
+/// expiry and after its secret was rotated out: expiry is for making allocations. `proven` is what [`proves_address`]
+/// says.
 pub(super) fn authenticate(
     now: Now,
     message: &Message<'_>,
     proven: bool,
     config: &ServerConfig,
     shared: &Shared,
-    live: Option<&Allocation>,
+    live: Option<Live<'_>>,
 ) -> Result<Identity, Denied> {
     if message.sha1().is_none() && message.sha256().is_none() {
         return Err(Denied::Unauthenticated);
@@ -63,9 +70,9 @@ pub(super) fn authenticate(
     };
     let algorithm = algorithm(message)?;
     let realm = config.realm.as_str();
-    let live = live.filter(|allocation| name.is(&allocation.username, realm));
+    let live = live.filter(|live| name.is(live.username, realm));
     let username: Box<str> = match (live, name) {
-        (Some(allocation), _) => allocation.username.clone(),
+        (Some(live), _) => live.username.into(),
         (None, Name::Clear(bytes)) => clear_username(bytes).ok_or(Denied::Unauthenticated)?.into(),
         (None, Name::Hash(hash)) => shared.find_username(hash).ok_or(Denied::Unauthenticated)?,
     };
@@ -74,7 +81,7 @@ pub(super) fn authenticate(
         return Err(Denied::Unauthenticated);
     }
     let key_algorithm = algorithm.unwrap_or(PasswordAlgorithm::Md5);
-    let kept = live.map(|allocation| &allocation.key).filter(|key| key.algorithm() == key_algorithm).cloned();
+    let kept = live.map(|live| live.key).filter(|key| key.algorithm() == key_algorithm).cloned();
     let secrets = shared.secrets();
     let derived = secrets.iter().map(|secret| Key::new(key_algorithm, &username, realm, &secret.password(&username)));
     let key = kept.into_iter().chain(derived).find(|key| signed_with(message, key)).ok_or(Denied::Unauthenticated)?;

@@ -22,6 +22,9 @@ pub struct ServerConfig {
     pub quotas: Quotas,
     pub lifetimes: Lifetimes,
     pub limits: Limits,
+    /// Whether clients may keep an allocation when their address changes (RFC 8016). Default true: it costs only those
+    /// who ask for it, and takes the credentials of the allocation. Without it who asks gets a 405.
+    pub mobility: bool,
 }
 
 impl ServerConfig {
@@ -37,6 +40,7 @@ impl ServerConfig {
             quotas: Quotas::default(),
             lifetimes: Lifetimes::default(),
             limits: Limits::default(),
+            mobility: true,
         }
     }
 }

@@ -49,6 +49,10 @@ labels! {
         TooLarge = "too_large",
         /// From a peer: a relay socket that belongs to no live allocation.
         NoRelay = "no_relay",
+        /// To a client that has lost its connection and not come back with its ticket yet.
+        ClientGone = "client_gone",
+        /// From a client that moves between threads: more of it than can wait, or a mailbox is full.
+        HandoverFull = "handover_full",
     }
 }
 
@@ -70,6 +74,7 @@ labels! {
         BadRequest = "400",
         Unauthenticated = "401",
         Forbidden = "403",
+        MobilityForbidden = "405",
         UnknownAttribute = "420",
         AllocationMismatch = "437",
         StaleNonce = "438",
@@ -115,13 +120,14 @@ impl Refusal {
 }
 
 impl Outcome {
-    /// The error code (RFC 8489 section 14.8, RFC 8656 section 19); 0 for success.
+    /// The error code (RFC 8489 section 14.8, RFC 8656 section 19, RFC 8016 section 5); 0 for success.
     pub fn code(self) -> u16 {
         match self {
             Self::Success => 0,
             Self::BadRequest => 400,
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
+            Self::MobilityForbidden => 405,
             Self::UnknownAttribute => 420,
             Self::AllocationMismatch => 437,
             Self::StaleNonce => 438,
@@ -132,6 +138,16 @@ impl Outcome {
             Self::AllocationQuotaReached => 486,
             Self::InsufficientCapacity => 508,
         }
+    }
+}
+
+labels! {
+    /// How an allocation came to another 5-tuple (RFC 8016).
+    Move {
+        /// Both belong to the same shard.
+        Within = "within",
+        /// It went from one shard to another.
+        Between = "between",
     }
 }
 
@@ -148,6 +164,7 @@ pub struct ShardCounters {
     drops: [AtomicU64; Drop::COUNT],
     requests: [[AtomicU64; Outcome::COUNT]; Method::COUNT],
     refusals: [AtomicU64; Refusal::COUNT],
+    moves: [AtomicU64; Move::COUNT],
 }
 
 impl Default for ShardCounters {
@@ -162,6 +179,7 @@ impl Default for ShardCounters {
             drops: std::array::from_fn(|_| zero()),
             requests: std::array::from_fn(|_| std::array::from_fn(|_| zero())),
             refusals: std::array::from_fn(|_| zero()),
+            moves: std::array::from_fn(|_| zero()),
         }
     }
 }
@@ -178,6 +196,7 @@ pub struct ShardSnapshot {
     drops: [u64; Drop::COUNT],
     requests: [[u64; Outcome::COUNT]; Method::COUNT],
     refusals: [u64; Refusal::COUNT],
+    moves: [u64; Move::COUNT],
 }
 
 impl ShardSnapshot {
@@ -198,6 +217,11 @@ impl ShardSnapshot {
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refusals[why as usize]
     }
+
+    /// Allocations that came to another 5-tuple.
+    pub fn moves(&self, kind: Move) -> u64 {
+        self.moves[kind as usize]
+    }
 }
 
 impl std::ops::AddAssign for ShardSnapshot {
@@ -211,6 +235,7 @@ impl std::ops::AddAssign for ShardSnapshot {
             drops,
             requests,
             refusals,
+            moves,
         } = other;
         self.allocations += allocations;
         self.packets_to_peers += packets_to_peers;
@@ -224,6 +249,9 @@ impl std::ops::AddAssign for ShardSnapshot {
             *mine += theirs;
         }
         for (mine, theirs) in self.refusals.iter_mut().zip(refusals) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.moves.iter_mut().zip(moves) {
             *mine += theirs;
         }
     }
@@ -246,6 +274,7 @@ impl ShardCounters {
             drops: std::array::from_fn(|i| get(&self.drops[i])),
             requests: std::array::from_fn(|m| std::array::from_fn(|o| get(&self.requests[m][o]))),
             refusals: std::array::from_fn(|i| get(&self.refusals[i])),
+            moves: std::array::from_fn(|i| get(&self.moves[i])),
         }
     }
 
@@ -275,5 +304,8 @@ impl ShardCounters {
 
     pub(super) fn answered(&self, method: Method, outcome: Outcome) {
         add(&self.requests[method as usize][outcome as usize], 1);
+    }
+    pub(super) fn moved(&self, kind: Move) {
+        add(&self.moves[kind as usize], 1);
     }
 }

@@ -104,6 +104,9 @@ impl Server {
     ) -> Result<ToClient<'i>, Drop> {
         let (allocation, family) = self.allocations.of_relay(relay).ok_or(Drop::NoRelay)?;
         allocation.live(family, now.instant).ok_or(Drop::NoRelay)?;
+        if allocation.orphaned() {
+            return Err(Drop::ClientGone);
+        }
         let peer = self.outside(from)?;
         if !allocation.permissions.allow(peer.ip(), now.instant) {
             return Err(Drop::NoPermission);
@@ -124,6 +127,9 @@ impl Server {
         let PeerError { peer, icmp_type, icmp_code, data } = error;
         let (allocation, family) = self.allocations.of_relay(relay).ok_or(Drop::NoRelay)?;
         allocation.live(family, now.instant).ok_or(Drop::NoRelay)?;
+        if allocation.orphaned() {
+            return Err(Drop::ClientGone);
+        }
         let (reported, too_big) = match family {
             Family::V4 => (matches!(icmp_type, 3 | 11), icmp_type == 3 && icmp_code == 4),
             Family::V6 => (matches!(icmp_type, 1..=3), icmp_type == 2),

@@ -15,11 +15,15 @@
 //! 5. [`Server::poll_timeout`] says when to call [`Server::handle_timeout`]. It is O(1). Early, late or repeated calls
 //!    are harmless: whatever has expired is treated as gone from its instant on, swept or not.
 //!
-//! Relay sockets are opened and closed through [`RelayPorts`], synchronously, inside `handle_client`,
-//! `handle_closed`, `handle_timeout` and `close_all` only. A [`RelayId`] is the shell's; it should be small and reused (a slab index),
+//! Relay sockets are opened, closed, detached and attached through [`RelayPorts`], synchronously, inside the methods that
+//! take it only. A [`RelayId`] is the shell's; it should be small and reused (a slab index),
 //! because the core keeps a table as long as the largest one. After `close` an id may be reused at once.
 //!
-//! A 5-tuple must stay on its shard (`SO_REUSEPORT` does that): another shard does not know its allocation.
+//! A 5-tuple must stay on its shard (`SO_REUSEPORT` does that): another shard does not know its allocation. A client that
+//! changes its 5-tuple (RFC 8016) may come to another one:
+//!
+//! 5. [`Server::poll_wake`], after everything else: wake those shards.
+//! 6. [`Server::poll_mail`], when woken: do what the [`Mail`] says, until there is none.
 //!
 //! # Time
 //!
@@ -41,7 +45,7 @@
 //! - SOFTWARE: it tells attackers more than clients, and costs room in the challenge.
 //! - TCP relaying (RFC 6062): browsers gather no such candidates, and a server that opens connections into networks is
 //!   worth far more to an attacker than one that sends datagrams.
-//! - Mobility (RFC 8016), third-party authorisation (RFC 7635), RFC 3489 clients.
+//! - Third-party authorisation (RFC 7635), RFC 3489 clients.
 //!
 //! # Requests that are not authenticated
 //!
@@ -51,6 +55,7 @@
 
 mod allocate;
 mod allocation;
+mod arrivals;
 pub mod attribute;
 mod auth;
 mod bucket;
@@ -65,13 +70,17 @@ pub mod encode;
 pub mod framing;
 #[cfg(any(test, feature = "test-support"))]
 pub mod fuzzing;
+mod handover;
 pub mod integrity;
 pub mod message;
+mod mobility;
+mod moving;
 mod nonce;
 mod pace;
 pub mod peer;
 mod permissions;
 mod ports;
+mod post;
 mod refresh;
 pub mod server;
 pub mod shared;
@@ -86,11 +95,12 @@ mod usernames;
 pub use config::{
     ConfigError, Lifetimes, Limits, PortRange, Quotas, Realm, RelayAddress, RelayAddresses, ServerConfig,
 };
-pub use counters::{Drop, Method, Outcome, Refusal, ShardCounters, ShardSnapshot};
+pub use counters::{Drop, Method, Move, Outcome, Refusal, ShardCounters, ShardSnapshot};
 pub use credentials::{Secret, SecretError, Secrets};
 pub use peer::PeerPolicy;
+pub use post::Mail;
 pub use server::{
-    ClientPath, Now, OpenError, PeerError, Reaction, RelayId, RelayPorts, Server, ShardIndex, ToClient, ToPeer,
+    ClientPath, Now, OpenError, Parcel, PeerError, Reaction, RelayId, RelayPorts, Server, ShardIndex, ToClient, ToPeer,
     Transport,
 };
 pub use shared::Shared;

@@ -40,11 +40,11 @@ impl Server {
                 self.close_relay(slot, family, relays);
             }
             self.settle(slot);
-            return Ok(Success::Refreshed { lifetime: 0 });
+            return Ok(Success::Refreshed { lifetime: 0, ticket: None });
         }
         let lifetime = granted_lifetime(asked, &self.config.lifetimes);
         self.prolong(slot, &families, request.now.instant + lifetime);
-        Ok(Success::Refreshed { lifetime: seconds(lifetime) })
+        Ok(Success::Refreshed { lifetime: seconds(lifetime), ticket: None })
     }
 }
 

@@ -1,5 +1,7 @@
 //! One shard: datagrams and time in, decisions out.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,10 +11,11 @@ use ahash::RandomState;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::allocation::{Allocations, Granted, Slot};
+use super::allocation::{Allocation, Allocations, Granted, Slot};
+use super::arrivals::Arrivals;
 use super::attribute::{
-    ADDRESS_ERROR_CODE, LIFETIME, NONCE, PASSWORD_ALGORITHMS, REALM, RESERVATION_TOKEN, UNKNOWN_ATTRIBUTES,
-    XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, family_number,
+    ADDRESS_ERROR_CODE, LIFETIME, MOBILITY_TICKET, NONCE, PASSWORD_ALGORITHMS, REALM, RESERVATION_TOKEN,
+    UNKNOWN_ATTRIBUTES, XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, family_number,
 };
 use super::auth::{Denied, Identity, Sign, authenticate, proves_address};
 use super::config::{Family, ServerConfig};
@@ -20,8 +23,11 @@ use super::counters::{Drop, Method, Outcome, ShardCounters};
 use super::credentials::PasswordAlgorithm;
 use super::data::Head;
 use super::encode::{Writer, error_code};
+use super::handover::FirstHeard;
 use super::message::method::{ALLOCATE, BINDING, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, SEND};
 use super::message::{Class, Message};
+use super::mobility::{Serial, Ticket};
+use super::post::Post;
 use super::refresh::Deletions;
 use super::shared::Shared;
 use super::strangers::Strangers;
@@ -73,12 +79,20 @@ pub struct ClientPath {
     pub transport: Transport,
 }
 
-/// Opens and closes relay sockets. Called inside `handle_client`, `handle_closed`, `handle_timeout` and `close_all` only.
+/// A relay socket on its way from one shard to another, by a number that the shell chooses. Each is attached once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Parcel(pub u64);
+
+/// Opens and closes relay sockets. Called inside the methods that take it only.
 pub trait RelayPorts {
     /// Bind a UDP socket to exactly this address and port.
     fn open(&mut self, address: IpAddr, port: u16) -> Result<RelayId, OpenError>;
     /// Close it. Packets that wait in it are lost.
     fn close(&mut self, relay: RelayId);
+    /// Take a socket out, to be attached on another shard. Packets that wait in it go with it.
+    fn detach(&mut self, relay: RelayId) -> Parcel;
+    /// Take in what another shard has detached. On an error it is closed.
+    fn attach(&mut self, parcel: Parcel) -> Result<RelayId, OpenError>;
 }
 
 /// Why a relay socket could not be opened.
@@ -169,17 +183,17 @@ pub(super) struct Request<'a> {
 /// What a successful answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Success {
-    Allocated(Granted),
+    Allocated(Granted, Option<Ticket>),
     Refreshed {
         /// Seconds; 0 for a deletion.
         lifetime: u32,
+        ticket: Option<Ticket>,
     },
     /// CreatePermission and ChannelBind answer without attributes.
     Done,
 }
 
 /// TURN on one thread. See the module's documentation for the loop around it.
-#[derive(Debug)]
 pub struct Server {
     pub(super) config: Arc<ServerConfig>,
     pub(super) shared: Arc<Shared>,
@@ -191,8 +205,20 @@ pub struct Server {
     pub(super) deletions: Deletions,
     /// None: all of them are answered.
     strangers: Option<Strangers>,
+    /// The allocations of this shard that can move.
+    pub(super) mobile: HashMap<Serial, Slot, RandomState>,
+    pub(super) arrivals: Arrivals,
+    pub(super) post: Post,
     /// The answer being sent. Kept, so that it need not be allocated again.
     reply: Vec<u8>,
+}
+
+/// Nothing that was sent or is kept for clients: there are tickets, nonces and random numbers inside.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let allocations = self.allocations.len();
+        f.debug_struct("Server").field("shard", &self.shard).field("allocations", &allocations).finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -209,6 +235,9 @@ impl Server {
             shard: index,
             rng,
             allocations: Allocations::new(hasher.clone()),
+            mobile: HashMap::with_hasher(hasher.clone()),
+            arrivals: Arrivals::new(hasher.clone()),
+            post: Post::default(),
             hasher,
             timers: Timers::default(),
             deletions: Deletions::default(),
@@ -225,14 +254,14 @@ impl Server {
         bytes: &'i [u8],
     ) -> Reaction<'s, 'i> {
         if let Some(0x40..=0x7F) = bytes.first() {
-            return self.count_to_peer(self.channel_data(now, &path, bytes));
+            return self.data(now, &path, bytes, |server| server.channel_data(now, &path, bytes));
         }
         match Message::decode(bytes) {
             Err(_) => self.drop(Drop::Malformed),
             Ok(message) if !message.fingerprint_is_right() => self.drop(Drop::Fingerprint),
             Ok(message) => match (message.class(), method(message.method())) {
                 (Class::Indication, None) if message.method() == SEND => {
-                    self.count_to_peer(self.send(now, &path, &message))
+                    self.data(now, &path, bytes, |server| server.send(now, &path, &message))
                 }
                 (Class::Request, Some(Method::Binding)) => self.binding(now, &path, &message),
                 (Class::Request, Some(method)) => self.request(now, relays, path, message, method),
@@ -277,21 +306,26 @@ impl Server {
                 None => return,
                 Some(Timer::Reservation(token)) => self.shared.expire_reservation(token),
                 Some(Timer::Allocation(slot)) => self.expire(slot, now.instant, relays),
+                Some(Timer::Arrival(serial)) => drop(self.arrivals.remove_of(serial)),
             }
         }
     }
 
-    /// The connection of a 5-tuple is gone, and its allocation with it (RFC 8656 section 4).
-    pub fn handle_closed(&mut self, _now: Now, relays: &mut impl RelayPorts, path: &ClientPath) {
-        let Some(slot) = self.allocations.slot(path) else { return };
-        self.close_relay(slot, Family::V4, relays);
-        self.close_relay(slot, Family::V6, relays);
-        self.settle(slot);
+    /// The connection of a 5-tuple is gone, and its allocation with it (RFC 8656 section 4); unless that can move (RFC
+    /// 8016). Then it lives on for a minute at the most, until its client comes back with its ticket; what peers send is
+    /// dropped meanwhile.
+    pub fn handle_closed(&mut self, now: Now, relays: &mut impl RelayPorts, path: &ClientPath) {
+        if self.orphan(now, relays, path) {
+            return;
+        }
+        if let Some(slot) = self.allocations.slot(path) {
+            self.end(slot, relays);
+        }
     }
 
-    /// Whether this 5-tuple has an allocation.
+    /// Whether this 5-tuple has an allocation, or is about to have one that moves.
     pub fn has_allocation(&self, path: &ClientPath) -> bool {
-        self.allocations.slot(path).is_some()
+        self.allocations.slot(path).is_some() || self.arrivals.contains(path)
     }
 
     /// When to call `handle_timeout`. O(1).
@@ -301,16 +335,20 @@ impl Server {
 
     /// End every allocation of this shard and close its relay sockets: the deadline of a drain has passed.
     pub fn close_all(&mut self, relays: &mut impl RelayPorts) {
+        self.close_post(relays);
         while let Some(timer) = self.timers.pop_any() {
             match timer {
                 Timer::Reservation(token) => self.shared.expire_reservation(token),
-                Timer::Allocation(slot) => {
-                    self.close_relay(slot, Family::V4, relays);
-                    self.close_relay(slot, Family::V6, relays);
-                    self.settle(slot);
-                }
+                Timer::Arrival(serial) => drop(self.arrivals.remove_of(serial)),
+                Timer::Allocation(slot) => self.end(slot, relays),
             }
         }
+    }
+
+    pub(super) fn end(&mut self, slot: Slot, relays: &mut impl RelayPorts) {
+        self.close_relay(slot, Family::V4, relays);
+        self.close_relay(slot, Family::V6, relays);
+        self.settle(slot);
     }
 
     /// Allocations of this shard that live.
@@ -326,13 +364,13 @@ impl Server {
         self.counters().set_allocations(self.allocations.len());
     }
 
-    fn drop<'s, 'i>(&self, why: Drop) -> Reaction<'s, 'i> {
+    pub(super) fn drop<'s, 'i>(&self, why: Drop) -> Reaction<'s, 'i> {
         self.counters().dropped(why);
         Reaction::None
     }
 
     /// Close the relays of an allocation that have expired. Its timer is popped or cancelled.
-    fn expire(&mut self, slot: Slot, now: Instant, relays: &mut impl RelayPorts) {
+    pub(super) fn expire(&mut self, slot: Slot, now: Instant, relays: &mut impl RelayPorts) {
         for family in [Family::V4, Family::V6] {
             let relay = self.allocations.get(slot).and_then(|allocation| allocation.relay(family));
             if relay.is_some_and(|relay| relay.until <= now) {
@@ -364,6 +402,7 @@ impl Server {
         }
         if let Some(gone) = self.allocations.remove(slot) {
             self.shared.leave(&gone.user);
+            self.end_mobility(&gone);
         }
         self.count_allocations();
     }
@@ -417,6 +456,10 @@ impl Server {
             self.reply.extend_from_slice(answer);
             return self.reply_to_stranger(&path, &message, method, Outcome::Success);
         }
+        let arriving = method == Method::Refresh && message.has(MOBILITY_TICKET);
+        if !arriving && self.first_heard(now, &path, message.bytes()) == FirstHeard::Fetching {
+            return Reaction::None;
+        }
         if let Some(slot) = self.allocations.slot(&path) {
             // An allocation that has expired but was not swept must not be met by its successor.
             self.expire(slot, now.instant, relays);
@@ -425,8 +468,13 @@ impl Server {
         if !proven && !self.answers_stranger(now, &path, &message) {
             return self.drop(Drop::RateLimited);
         }
+        if method == Method::Refresh
+            && let Some(ticket) = message.attribute(MOBILITY_TICKET)
+        {
+            return self.refresh_by_ticket(now, relays, (path, proven), message, ticket);
+        }
         let slot = self.allocations.slot(&path);
-        let live = slot.and_then(|slot| self.allocations.get(slot));
+        let live = slot.and_then(|slot| self.allocations.get(slot)).map(Allocation::owner);
         match authenticate(now, &message, proven, &self.config, &self.shared, live) {
             Err(denied) => self.deny(now, &path, &message, method, denied),
             Ok(identity) => {
@@ -472,7 +520,7 @@ impl Server {
         }
     }
 
-    fn answer<'s, 'i>(
+    pub(super) fn answer<'s, 'i>(
         &'s mut self,
         request: &Request<'_>,
         method: Method,
@@ -496,7 +544,7 @@ impl Server {
             Sign::Sha256 => writer.sha256(identity.key.as_bytes()),
         };
         finish(writer, message);
-        if result == Ok(Success::Refreshed { lifetime: 0 }) {
+        if result == Ok(Success::Refreshed { lifetime: 0, ticket: None }) {
             self.deletions.remember(now.instant, *path, message.bytes(), &self.reply);
         }
         self.counters().answered(method, outcome);
@@ -504,7 +552,7 @@ impl Server {
     }
 
     /// An answer to somebody who is not authenticated: unsigned, and small.
-    fn deny<'s, 'i>(
+    pub(super) fn deny<'s, 'i>(
         &'s mut self,
         now: Now,
         path: &ClientPath,
@@ -599,10 +647,11 @@ fn write_error(writer: &mut Writer<'_>, message: &Message<'_>, outcome: Outcome)
 fn write_success(writer: &mut Writer<'_>, path: &ClientPath, success: Success) {
     match success {
         Success::Done => {}
-        Success::Refreshed { lifetime } => {
+        Success::Refreshed { lifetime, ticket } => {
             writer.number(LIFETIME, lifetime);
+            write_ticket(writer, ticket);
         }
-        Success::Allocated(Granted { relayed, lifetime, token, missing }) => {
+        Success::Allocated(Granted { relayed, lifetime, token, missing }, ticket) => {
             for address in relayed.into_iter().flatten() {
                 writer.address(XOR_RELAYED_ADDRESS, address);
             }
@@ -615,7 +664,14 @@ fn write_success(writer: &mut Writer<'_>, path: &ClientPath, success: Success) {
                 let [class, number] = error_code(why.code());
                 writer.attribute(ADDRESS_ERROR_CODE, &[family_number(family), 0, class, number]);
             }
+            write_ticket(writer, ticket);
         }
+    }
+}
+
+fn write_ticket(writer: &mut Writer<'_>, ticket: Option<Ticket>) {
+    if let Some(ticket) = ticket {
+        writer.attribute(MOBILITY_TICKET, ticket.as_bytes());
     }
 }
 

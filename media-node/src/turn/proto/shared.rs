@@ -19,8 +19,11 @@ use std::time::Instant;
 use super::config::{Family, Quotas, ServerConfig};
 use super::counters::{Refusal, ShardCounters, ShardSnapshot};
 use super::credentials::Secrets;
+use super::mobility::{Serial, TicketKey};
+use super::moving::Mobile;
 use super::nonce::NonceKey;
 use super::ports::PortMap;
+use super::post::Mailbox;
 use super::server::ShardIndex;
 use super::usernames::Usernames;
 
@@ -38,6 +41,11 @@ pub struct Shared {
     usernames: Mutex<Usernames>,
     pub(super) ports: PortMap,
     pub(super) nonces: NonceKey,
+    /// Where each mobile allocation is. Touched by Allocate and by a Refresh with a ticket of such allocations, and once
+    /// by each that ends or moves.
+    mobile: Mutex<HashMap<Serial, Mobile>>,
+    mailboxes: Box<[Mailbox]>,
+    pub(super) tickets: TicketKey,
 }
 
 /// What counts in the quotas: allocations and reservations.
@@ -57,7 +65,7 @@ pub(super) struct Reservation {
 }
 
 /// No code of ours panics with one of these locks held, and each value is whole after every statement.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -76,6 +84,9 @@ impl Shared {
             usernames: Mutex::default(),
             ports: PortMap::new(),
             nonces: NonceKey::new(nonce_key),
+            mobile: Mutex::default(),
+            mailboxes: (0..shards).map(|_| Mailbox::default()).collect(),
+            tickets: TicketKey::derive(&nonce_key),
         })
     }
 
@@ -157,6 +168,11 @@ impl Shared {
         self.counters.len()
     }
 
+    /// Allocations that can move.
+    pub fn mobile_allocations(&self) -> usize {
+        lock(&self.mobile).len()
+    }
+
     /// The counters of one shard. Panics if there are not that many shards.
     pub fn counters(&self, shard: ShardIndex) -> &ShardCounters {
         &self.counters[usize::from(shard.0)]
@@ -227,5 +243,31 @@ impl Shared {
 
     pub(super) fn find_username(&self, hash: &[u8]) -> Option<Box<str>> {
         lock(&self.usernames).find(hash)
+    }
+    pub(super) fn remember_mobile(&self, serial: Serial, mobile: Mobile) {
+        lock(&self.mobile).insert(serial, mobile);
+    }
+
+    pub(super) fn find_mobile(&self, serial: Serial) -> Option<Mobile> {
+        lock(&self.mobile).get(&serial).cloned()
+    }
+
+    /// Which shard has the allocation, or is about to get it.
+    pub(super) fn owner_of_mobile(&self, serial: Serial) -> Option<ShardIndex> {
+        lock(&self.mobile).get(&serial).map(|mobile| mobile.owner)
+    }
+
+    pub(super) fn give_mobile(&self, serial: Serial, owner: ShardIndex) {
+        if let Some(mobile) = lock(&self.mobile).get_mut(&serial) {
+            mobile.owner = owner;
+        }
+    }
+
+    pub(super) fn forget_mobile(&self, serial: Serial) {
+        lock(&self.mobile).remove(&serial);
+    }
+
+    pub(super) fn mailbox(&self, shard: ShardIndex) -> &Mailbox {
+        &self.mailboxes[usize::from(shard.0)]
     }
 }

@@ -1,8 +1,10 @@
-//! When something expires. One entry for each allocation and reservation that lives, so the set is as bounded as they
+//! When something expires. One entry for each allocation, reservation and expected client, so the set is as bounded as they
 //! are.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
+
+use super::mobility::Serial;
 
 /// What expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +13,8 @@ pub(super) enum Timer {
     Allocation(u32),
     /// A port kept for this token.
     Reservation([u8; 8]),
+    /// What is known of a client that was to be heard on a path of this shard.
+    Arrival(Serial),
 }
 
 #[derive(Debug, Default)]

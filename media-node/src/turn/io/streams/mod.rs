@@ -279,6 +279,23 @@ impl Streams {
         mark(connection, index, &mut self.dirty);
     }
 
+    /// An answer that another thread had to give. It leaves with the end of the turn.
+    pub fn reply(&mut self, path: &ClientPath, reply: &[u8], now: Now, core: &mut Core<'_>) {
+        let Some(index) = self.by_path.get(&(path.local, path.remote)).copied() else { return };
+        let Some(Some(connection)) = self.places.get_mut(index as usize) else { return };
+        let limits = &self.common.limits;
+        if !connection.queue([reply, &[], &[]], limits.waiting + limits.headroom, &mut self.output) {
+            self.close(index, Closed::SlowReader, now, core);
+            return;
+        }
+        mark(connection, index, &mut self.dirty);
+        // It may be the answer that an allocation is about to come here.
+        if connection.is_stranger && core.server.has_allocation(path) {
+            connection.is_stranger = false;
+            self.strangers.remove(connection.source());
+        }
+    }
+
     /// The end of a turn of the loop: sends what was gathered, and looks at deadlines.
     pub fn turn(&mut self, now: Now, core: &mut Core<'_>) {
         for index in std::mem::take(&mut self.dirty) {

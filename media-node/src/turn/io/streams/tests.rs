@@ -14,7 +14,7 @@ use super::*;
 use crate::turn::{
     io::{
         relays::Descriptors,
-        shard::{self, Control, Shard},
+        shard::{self, Control, Mates, Shard},
     },
     proto::{
         PortRange, Realm, RelayAddress, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, Shared, Transport,
@@ -77,9 +77,9 @@ impl Rig {
         let common = Arc::new(Common::new(Arc::clone(&descriptors), count, Some(tls_config()), limits));
         let control = Arc::new(Control::new().unwrap());
         let streams = (listeners, Arc::clone(&common));
-        let of_thread = Arc::clone(&control);
-        let thread =
-            std::thread::spawn(move || Shard::new(server(), of_thread, Vec::new(), streams, descriptors)?.run());
+        let mates = Mates { number: ShardIndex(0), controls: vec![Arc::clone(&control)] };
+        let relays = (descriptors, Arc::default());
+        let thread = std::thread::spawn(move || Shard::new(server(), mates, Vec::new(), streams, relays)?.run());
         Self { control, common, server: address, thread: Some(thread) }
     }
 
@@ -296,7 +296,13 @@ impl Still {
         Self {
             streams: Streams::new(Arc::clone(&epoll), listeners, common, Arc::clone(counters)).unwrap(),
             server: server(),
-            relays: Relays::new(Arc::clone(&epoll), |relay| relay.0.into(), descriptors, Arc::clone(counters)),
+            relays: Relays::new(
+                Arc::clone(&epoll),
+                |relay| relay.0.into(),
+                descriptors,
+                Arc::default(),
+                Arc::clone(counters),
+            ),
             sender: Sender::new(Arc::clone(counters)),
             epoll,
             control,

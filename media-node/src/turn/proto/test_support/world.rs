@@ -1,15 +1,16 @@
 //! Servers without sockets.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::client::{Answer, Client};
 use crate::turn::proto::config::{PortRange, Realm, RelayAddress, RelayAddresses, ServerConfig};
 use crate::turn::proto::credentials::{Secret, Secrets};
+use crate::turn::proto::post::Mail;
 use crate::turn::proto::server::{
-    ClientPath, Now, OpenError, PeerError, Reaction, RelayId, RelayPorts, Server, ShardIndex,
+    ClientPath, Now, OpenError, Parcel, PeerError, Reaction, RelayId, RelayPorts, Server, ShardIndex,
 };
 use crate::turn::proto::shared::Shared;
 
@@ -23,6 +24,8 @@ pub struct FakeRelays {
     pub exhausted: bool,
     /// How often a bind was tried.
     pub binds: usize,
+    /// Detached and not attached yet, of all shards.
+    transit: Arc<Mutex<HashMap<u64, (IpAddr, u16)>>>,
 }
 
 impl RelayPorts for FakeRelays {
@@ -35,23 +38,44 @@ impl RelayPorts for FakeRelays {
             return Err(OpenError::InUse);
         }
         assert!(!self.open.contains(&Some((address, port))), "port {port} is bound already: the core forgot it");
-        let index = self.open.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.open.push(None);
-            self.open.len() - 1
-        });
-        self.open[index] = Some((address, port));
-        Ok(RelayId(u32::try_from(index).unwrap()))
+        Ok(self.place((address, port)))
     }
 
     fn close(&mut self, relay: RelayId) {
         self.open[relay.0 as usize].take().expect("closed twice");
     }
+
+    fn detach(&mut self, relay: RelayId) -> Parcel {
+        let address = self.open[relay.0 as usize].take().expect("a socket that is open");
+        let number = u64::from(address.1) << 1 | u64::from(address.0.is_ipv6());
+        assert_eq!(self.transit.lock().unwrap().insert(number, address), None, "detached twice");
+        Parcel(number)
+    }
+
+    fn attach(&mut self, parcel: Parcel) -> Result<RelayId, OpenError> {
+        let address = self.transit.lock().unwrap().remove(&parcel.0).expect("attached twice");
+        if self.exhausted { Err(OpenError::Exhausted) } else { Ok(self.place(address)) }
+    }
 }
 
 impl FakeRelays {
+    fn place(&mut self, address: (IpAddr, u16)) -> RelayId {
+        let index = self.open.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.open.push(None);
+            self.open.len() - 1
+        });
+        self.open[index] = Some(address);
+        RelayId(u32::try_from(index).unwrap())
+    }
+
     /// Local addresses of the sockets that are open.
     pub fn open(&self) -> BTreeSet<SocketAddr> {
         self.open.iter().flatten().map(|(ip, port)| SocketAddr::new(*ip, *port)).collect()
+    }
+
+    /// Sockets on their way between shards, all of them together.
+    pub fn in_transit(&self) -> usize {
+        self.transit.lock().unwrap().len()
     }
 
     pub fn address(&self, relay: RelayId) -> SocketAddr {
@@ -114,6 +138,10 @@ impl World {
     }
 
     pub fn with(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::with_shards(2, change)
+    }
+
+    pub fn with_shards(count: u16, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let same = |ip: &str| RelayAddress { local: ip.parse().unwrap(), public: ip.parse().unwrap() };
         let relays = RelayAddresses::new(&[same("203.0.113.7"), same("2001:db8::7")]).unwrap();
         let ports = PortRange::parse(50_000, 50_099).unwrap();
@@ -121,12 +149,14 @@ impl World {
         change(&mut config);
         let config = Arc::new(config);
         let secrets = Secrets { current: Secret::new(SECRET).unwrap(), previous: None };
-        let shared = Shared::new(&config, 2, secrets, [7; 32]);
+        let shared = Shared::new(&config, count, secrets, [7; 32]);
         let now = Now { instant: Instant::now(), unix: 1_800_000_000 };
-        let shards = (0..2)
+        let transit = Arc::default();
+        let shards = (0..count)
             .map(|n| {
                 let seed = [u8::try_from(n).unwrap(); 32];
-                (Server::new(config.clone(), shared.clone(), ShardIndex(n), seed), FakeRelays::default())
+                let relays = FakeRelays { transit: Arc::clone(&transit), ..FakeRelays::default() };
+                (Server::new(config.clone(), shared.clone(), ShardIndex(n), seed), relays)
             })
             .collect();
         Self { config, shared, shards, now, clients: 0 }
@@ -183,9 +213,15 @@ impl World {
         usize::from(path.remote.port() % 2)
     }
 
+    /// The same with any number of shards.
+    fn place_of(&self, path: &ClientPath) -> usize {
+        usize::from(path.remote.port()) % self.shards.len()
+    }
+
     /// A datagram arrives on the listener.
     pub fn hear(&mut self, path: &ClientPath, bytes: &[u8]) -> Heard {
-        let (server, relays) = &mut self.shards[Self::shard_of(path)];
+        let shard = self.place_of(path);
+        let (server, relays) = &mut self.shards[shard];
         match server.handle_client(self.now, relays, *path, bytes) {
             Reaction::None => Heard::Nothing,
             Reaction::Reply(reply) => Heard::Reply(Answer(reply.to_vec())),
@@ -202,6 +238,48 @@ impl World {
     pub fn close(&mut self, path: &ClientPath) {
         let (server, relays) = &mut self.shards[Self::shard_of(path)];
         server.handle_closed(self.now, relays, path);
+    }
+
+    /// One shard reads its mail. What comes of it, by path.
+    pub fn read_mail(&mut self, shard: usize) -> Vec<(ClientPath, Heard)> {
+        let mut heard = Vec::new();
+        for round in 0.. {
+            assert!(round < 10_000, "mail without end");
+            let (server, relays) = &mut self.shards[shard];
+            match server.poll_mail(self.now, relays) {
+                None => break,
+                Some(Mail::Reply { path, bytes }) => heard.push((path, Heard::Reply(Answer(bytes.into_vec())))),
+                Some(Mail::Heard { path, bytes }) => heard.push((path, self.hear(&path, &bytes))),
+            }
+        }
+        heard
+    }
+
+    /// Shards are woken and read their mail until none is left.
+    pub fn read_all_mail(&mut self) -> Vec<(ClientPath, Heard)> {
+        let mut heard = Vec::new();
+        for round in 0.. {
+            assert!(round < 10_000, "shards wake each other without end");
+            let wakes: Vec<_> = self.shards.iter_mut().filter_map(|(server, _)| server.poll_wake()).collect();
+            if wakes.is_empty() {
+                break;
+            }
+            for shard in wakes {
+                heard.extend(self.read_mail(usize::from(shard.0)));
+            }
+        }
+        heard
+    }
+
+    /// A datagram arrives on the listener and, if it has to do with another shard, that one hears of it. At most one
+    /// thing comes of it.
+    #[track_caller]
+    pub fn hear_all(&mut self, path: &ClientPath, bytes: &[u8]) -> Heard {
+        let mut heard = vec![(*path, self.hear(path, bytes))];
+        heard.extend(self.read_all_mail());
+        heard.retain(|(_, heard)| *heard != Heard::Nothing);
+        assert!(heard.len() <= 1 && heard.iter().all(|(to, _)| to == path), "{heard:?}");
+        heard.pop().map_or(Heard::Nothing, |(_, heard)| heard)
     }
 
     /// A datagram arrives on a relay socket; the result is what a client gets.

@@ -5,6 +5,8 @@ mod authentication;
 mod channels;
 mod codec;
 mod floods;
+mod mobility;
+mod moving_in_any_order;
 mod permissions;
 mod properties;
 mod reflecting;
