@@ -16,6 +16,7 @@ use e2e::{
         uclient::{self, EchoPeer},
     },
     netns::Netns,
+    operator,
     scenario::{self, OUTSIDE, PORT, Scenario, machine_addresses},
     wait,
 };
@@ -26,6 +27,7 @@ use serde_json::json;
 
 const REGION: &str = "centralindia";
 const TLS_PORT: u16 = 443;
+const METRICS_PORT: u16 = 9090;
 const TLS_SECRET: &str = "turn-tls";
 const LISTENERS: &str = "
 listeners:
@@ -51,6 +53,7 @@ async fn coturns_client_loses_nothing_over_any_listener_in_any_form() -> Result<
         for (port, transport) in region.ways() {
             uclient::judge(&mut checks, REGION, &region.addresses, port, &transport, &echo).await?;
         }
+        checks.check("allocations have moved with the callers of -M", region.has_moved_allocations()).await;
         checks.verdict()
     })
     .await
@@ -273,6 +276,18 @@ impl Region {
         let region = self.scenario.regions().get(REGION).await?;
         let told = wait::conditions(&region).iter().find(|one| one.type_ == kind && one.status == "True");
         ensure!(told.map(|one| one.reason.as_str()) == reason, "{kind} is {told:?}, not {reason:?}");
+        Ok(())
+    }
+
+    async fn has_moved_allocations(&self) -> Result<()> {
+        let mut moves = 0.0;
+        for relay in self.scenario.relays(REGION).await? {
+            let pod = self.scenario.pods().get(&relay.pod).await?;
+            let text = operator::metrics(&self.scenario.client, &self.scenario.namespace, &pod, METRICS_PORT).await?;
+            let of_relay = text.lines().filter(|line| line.starts_with("rtcfleet_turn_moves_total{"));
+            moves += of_relay.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>();
+        }
+        ensure!(moves > 0.0, "no allocation has moved");
         Ok(())
     }
 
