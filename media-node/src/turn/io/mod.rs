@@ -1,5 +1,5 @@
 //! The sockets around [`proto`](super::proto): one thread a core, each with its own sockets (`SO_REUSEPORT`), its own
-//! `Server` and nothing shared. Per packet there is no lock, no allocation and less than one system call.
+//! `Server` and nothing shared. Per packet there is no lock, no allocation and about one system call.
 
 pub mod counters;
 mod relays;
