@@ -167,7 +167,8 @@ impl SendRoom {
 impl<'p> Batch<'_, 'p> {
     /// Whether it has to be sent before more is pushed.
     pub fn is_full(&self) -> bool {
-        self.room.messages.len() == MESSAGES || self.room.iovecs.len() + PARTS > DATAGRAMS * PARTS
+        let SendRoom { messages, iovecs, heads, heads_used, .. } = &*self.room;
+        messages.len() == MESSAGES || iovecs.len() + PARTS > DATAGRAMS * PARTS || *heads_used == heads.len()
     }
 
     /// Adds one behind those that are there. [`Batch::is_full`] must be false.
@@ -383,6 +384,14 @@ mod tests {
             pushed += 1;
         }
         assert_eq!((pushed, batch.len()), (DATAGRAMS, DATAGRAMS.div_ceil(usize::from(SEGMENTS))));
+        let mut batch = room.batch();
+        let mut pushed = 0;
+        while !batch.is_full() {
+            // Channel data over UDP: nothing behind the payload.
+            batch.push(outgoing(to, b"head", b"payload", b""));
+            pushed += 1;
+        }
+        assert!(pushed <= DATAGRAMS, "{pushed} datagrams, and heads for {DATAGRAMS}");
         let mut batch = room.batch();
         for port in 1..=u16::try_from(MESSAGES).unwrap() {
             assert!(!batch.is_full(), "{port}");
