@@ -1,6 +1,8 @@
 //! One thread: its sockets, its [`Server`], its loop.
 
 mod mail;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -323,9 +325,13 @@ impl Shard {
                 let Some(id) = self.waiting.pop_front() else { break };
                 let Some(relay) = self.relays.get(id) else { continue };
                 let asked = relay.appetite.get().min(room.places());
-                let received = room.receive(relay.as_fd(), asked).unwrap_or(0);
-                relay.appetite.learn(received);
-                relay.waiting = received == asked;
+                let received = room.receive(relay.as_fd(), asked);
+                relay.waiting = match &received {
+                    Ok(received) => *received == asked,
+                    // An ICMP error came first: what waits is behind it, and is not told of again.
+                    Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+                };
+                relay.appetite.learn(received.unwrap_or(0));
                 if relay.waiting {
                     self.waiting.push_back(id);
                 }
