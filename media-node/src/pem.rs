@@ -22,6 +22,8 @@ pub enum PemError {
     Unreadable { key: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{key}: {} holds no {holds} in PEM: write one there", path.display())]
     Empty { key: &'static str, path: PathBuf, holds: &'static str },
+    #[error("{key}: {} is broken PEM: {why}: write whole certificates there, {MAX_PEM} bytes at the most", path.display())]
+    Broken { key: &'static str, path: PathBuf, why: String },
     #[error("{key}: {} does not go with {}: {why}: write a pair that belongs together", path.display(), certificate.display())]
     Pair { key: &'static str, path: PathBuf, certificate: PathBuf, why: String },
 }
@@ -44,12 +46,20 @@ impl PemFile<'_> {
 
     /// The certificates in what was read, at least one.
     pub fn certificates(self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
-        let found: Vec<_> = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
-        if found.is_empty() { Err(self.empty("certificate")) } else { Ok(found) }
+        // One left out would be missed by those clients alone that need it to get from ours to an authority of theirs.
+        let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+        match found.map_err(|why| self.broken(&why))? {
+            found if found.is_empty() => Err(self.empty("certificate")),
+            found => Ok(found),
+        }
     }
 
     fn private_key(self, pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
         PrivateKeyDer::from_pem_slice(pem).map_err(|_| self.empty("private key"))
+    }
+
+    fn broken(self, why: &dyn std::fmt::Display) -> PemError {
+        PemError::Broken { key: self.key, path: self.path.to_owned(), why: why.to_string() }
     }
 
     fn empty(self, holds: &'static str) -> PemError {
@@ -109,5 +119,26 @@ impl<C: PartialEq, T> Latest<C, T> {
         let made = Arc::new(build(&contents)?);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = (contents, made);
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_that_is_not_whole_is_not_taken_for_a_shorter_one() {
+        let certificate = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            rcgen::CertificateParams::new(vec!["turn.example.org".to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+        };
+        let file = PemFile { key: "tls.certificate", path: Path::new("tls.crt") };
+        let chain = certificate() + &certificate();
+        assert_eq!(file.certificates(chain.as_bytes()).unwrap().len(), 2);
+        let cut = &chain[..chain.len() - 100];
+        let error = file.certificates(cut.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("tls.certificate: tls.crt ") && error.contains("broken"), "{error}");
+        let error = file.certificates(b"nothing").unwrap_err().to_string();
+        assert!(error.contains("holds no certificate"), "{error}");
     }
 }
