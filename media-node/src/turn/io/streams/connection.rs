@@ -228,6 +228,13 @@ impl Connection {
         true
     }
 
+    /// The same where a turn brings more than may wait, to a socket that takes it all. A failure is met again at the end of
+    /// the turn.
+    pub fn queue_or_flush(&mut self, parts: [&[u8]; 3], limit: usize, output: &mut Output) -> bool {
+        self.queue(parts, limit, output)
+            || !self.is_full && self.flush(output).is_ok() && self.queue(parts, limit, output)
+    }
+
     /// Gives the socket what waits. An error ends the connection.
     pub fn flush(&mut self, output: &mut Output) -> Result<(), Closed> {
         if self.is_full {

@@ -41,6 +41,7 @@ impl Frames<'_, '_> {
     /// Hands on the whole frames of `bytes`, and leaves the rest.
     fn run(&mut self, bytes: &mut &[u8], longest: usize) -> Result<(), Broken> {
         let Self { connection, output, limits, core, now } = self;
+        let answers = limits.answers(connection.is_stranger);
         let mut to_peers = ToPeers::new();
         let mut result = Ok(());
         while connection.broken != Some(Closed::SlowReader) {
@@ -62,7 +63,7 @@ impl Frames<'_, '_> {
             match core.server.handle_client(*now, core.relays, connection.path, frame) {
                 Reaction::None => {}
                 Reaction::Reply(reply) => {
-                    if !connection.queue([reply, &[], &[]], limits.waiting + limits.headroom, output) {
+                    if !connection.queue_or_flush([reply, &[], &[]], answers, output) {
                         connection.broken = Some(Closed::SlowReader);
                     }
                 }

@@ -44,6 +44,10 @@ impl Default for Limits {
 /// The longest frame of somebody without an allocation: requests are far shorter, and data goes nowhere.
 pub const STRANGERS_FRAME: usize = 4096;
 
+/// Bytes of answers that may wait for somebody without an allocation: its questions are few. There can be many like it, and
+/// what waits for them must not take the room that there is for all.
+pub const STRANGERS_WAITING: usize = 16 * 1024;
+
 /// What a connection has done so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -69,6 +73,12 @@ impl Limits {
             Some(last) => (last + self.idle, Closed::Idle),
         };
         if due <= now { Due::Ended(ended) } else { Due::Later(due) }
+    }
+
+    /// Bytes that may wait for the socket of a client when it gets an answer.
+    pub fn answers(&self, is_stranger: bool) -> usize {
+        let all = self.waiting + self.headroom;
+        if is_stranger { all.min(STRANGERS_WAITING) } else { all }
     }
 }
 

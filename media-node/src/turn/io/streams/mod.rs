@@ -266,14 +266,7 @@ impl Streams {
         // All together may not have more waiting than that, but nobody is kept from what goes out at once.
         let crowded = self.waiting > limits.waiting_in_all && connection.counted > 0;
         let parts = [message.head(), message.payload, message.tail()];
-        let output = &mut self.output;
-        // A turn can bring more than may wait, to a socket that takes it all. A failure is met again at the end of the turn.
-        let queued = !crowded
-            && (connection.queue(parts, limits.waiting, output)
-                || !connection.is_full
-                    && connection.flush(output).is_ok()
-                    && connection.queue(parts, limits.waiting, output));
-        if !queued {
+        if crowded || !connection.queue_or_flush(parts, limits.waiting, &mut self.output) {
             self.counters.streams.dropped();
         }
         mark(connection, index, &mut self.dirty);

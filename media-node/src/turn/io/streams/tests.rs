@@ -351,6 +351,36 @@ fn an_event_of_a_connection_that_has_gone_does_not_meet_the_next_one() {
 }
 
 #[test]
+fn little_waits_for_a_stranger_that_does_not_read_and_one_that_reads_is_served() {
+    let mut still = Still::new();
+    let (asks, mut reads) = (still.connect(), still.connect());
+    let mut client = Client::new(still.address, asks.local_addr().unwrap(), "ann", "");
+    // More answers than may wait, by far.
+    let requests = client.request(method::BINDING).bare().repeat(2000);
+    asks.set_nonblocking(true).unwrap();
+    let (mut most, mut at) = (0, 0);
+    let over = Instant::now() + PATIENCE;
+    while still.streams.places[0].is_some() {
+        assert!(Instant::now() < over, "it goes on for ever");
+        at = (at + (&asks).write(&requests[at..]).unwrap_or(0)) % requests.len();
+        still.with(|streams, now, core| streams.serve(0, EpollFlags::EPOLLIN, now, core));
+        still.with(Streams::turn);
+        most = most.max(still.streams.waiting);
+    }
+    assert_eq!(still.control.counters.streams.ended(Closed::SlowReader), 1);
+    assert!(most <= limits::STRANGERS_WAITING, "{most}");
+
+    reads.write_all(&requests).unwrap();
+    let mut answers = vec![0; 32 * 2000];
+    let answered = std::thread::spawn(move || reads.read_exact(&mut answers).map(|()| reads));
+    while !answered.is_finished() && still.streams.places[1].is_some() {
+        still.with(|streams, now, core| streams.serve(1, EpollFlags::EPOLLIN, now, core));
+        still.with(Streams::turn);
+    }
+    drop(answered.join().unwrap().unwrap());
+}
+
+#[test]
 fn a_listener_that_finds_no_room_for_connections_pauses() {
     let mut still = Still::new();
     let _waits = TcpStream::connect(still.address).unwrap();
