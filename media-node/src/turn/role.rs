@@ -465,7 +465,7 @@ fn start_shards(
     let server = Arc::new(server_config(config, relays));
     let shards = u16::try_from(listeners.udp.len()).unwrap_or(u16::MAX);
     let shared = Shared::new(&server, shards, secrets, nonce_key);
-    let sockets = io::relay_descriptors(descriptors);
+    let sockets = io::relay_descriptors(descriptors, listeners.descriptors());
     if sockets < u64::from(config.quotas.total) {
         tracing::info!(
             open_files = descriptors,

@@ -32,7 +32,8 @@ pub use self::{
     threads::ThreadError,
 };
 
-/// File descriptors kept for everything that is no relay socket and no connection of a client: listeners, admin, metrics, files.
+/// File descriptors kept for everything that is no relay socket, no connection of a client and no thread's own: admin, metrics,
+/// health, files.
 const OTHER_DESCRIPTORS: u64 = 512;
 
 /// Open listeners: lists of the same length, one of each for every thread.
@@ -41,6 +42,14 @@ pub struct Listeners {
     pub streams: Vec<Vec<StreamListener>>,
     /// For TLS listeners.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Listeners {
+    /// File descriptors that threads have for themselves: their listeners, and what each waits at and is woken by.
+    pub fn descriptors(&self) -> u64 {
+        let sockets = self.udp.iter().map(Vec::len).chain(self.streams.iter().map(Vec::len)).sum::<usize>();
+        (sockets + 2 * self.udp.len()) as u64
+    }
 }
 
 /// The threads of a node and how to reach them.
@@ -130,9 +139,9 @@ pub fn default_threads() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// How many relay sockets fit into a limit on open files.
-pub fn relay_descriptors(limit: u64) -> u64 {
-    limit.saturating_sub(OTHER_DESCRIPTORS).max(1)
+/// How many relay sockets and connections fit into a limit on open files, when threads have so many for themselves.
+pub fn relay_descriptors(limit: u64, of_threads: u64) -> u64 {
+    limit.saturating_sub(OTHER_DESCRIPTORS + of_threads).max(1)
 }
 
 /// Raises the limit on open files as far as it goes. Returns it before and after.
@@ -142,4 +151,27 @@ pub fn raise_descriptor_limit() -> io::Result<(u64, u64)> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok((soft, hard))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::turn::proto::Transport;
+
+    #[test]
+    fn the_listeners_of_many_threads_take_nothing_from_health_and_metrics() {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let stream = StreamAddress { index: 1, address: here, transport: Transport::Tcp };
+        // Port 0 is another port each time, so the threads' sockets need not share one.
+        let listeners = Listeners {
+            udp: open_listeners(&[(0, here)], 100).unwrap(),
+            streams: open_stream_listeners(&[stream], 100).unwrap(),
+            tls: None,
+        };
+        assert_eq!(listeners.descriptors(), 400);
+        assert_eq!(relay_descriptors(1024, listeners.descriptors()), 1024 - 512 - 400);
+        assert_eq!(relay_descriptors(600, listeners.descriptors()), 1, "the node starts, and says how few fit");
+    }
 }
