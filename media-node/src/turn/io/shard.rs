@@ -11,7 +11,7 @@ use std::{
     os::fd::AsFd,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -85,7 +85,7 @@ fn source(token: u64) -> Source {
 #[derive(Debug)]
 pub struct Control {
     wake: EventFd,
-    close_all: AtomicBool,
+    closings: AtomicU32,
     stop: AtomicBool,
     started: Instant,
     /// Milliseconds from `started` to the last turn of the loop.
@@ -97,7 +97,7 @@ impl Control {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
-            close_all: AtomicBool::new(false),
+            closings: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             started: Instant::now(),
             turned: AtomicU64::new(0),
@@ -107,8 +107,14 @@ impl Control {
 
     /// Ends every allocation of the thread.
     pub fn close_all(&self) {
-        self.close_all.store(true, Ordering::Release);
+        self.closings.fetch_add(1, Ordering::Release);
         let _ = self.wake.write(1);
+    }
+
+    /// How often it was told to since the last call. Servers count these, each its own, and what they hand to each other is
+    /// judged by the counts: so none may be lost.
+    fn take_closings(&self) -> u32 {
+        self.closings.swap(0, Ordering::AcqRel)
     }
 
     /// There is mail.
@@ -242,7 +248,7 @@ impl Shard {
                 self.server.handle_timeout(now, &mut self.relays);
             }
             self.look_at_overflows(now.instant);
-            if self.control.close_all.swap(false, Ordering::AcqRel) {
+            for _ in 0..self.control.take_closings() {
                 self.server.close_all(&mut self.relays);
                 self.with_streams(|streams, core| streams.close_all(now, core));
             }
@@ -407,4 +413,19 @@ fn outgoing<'h, 'p>(listener: &Listener, datagram: &'h ToClient<'p>) -> Outgoing
 
 fn reply_to<'p>(listener: &Listener, path: ClientPath, reply: &'p [u8]) -> Outgoing<'static, 'p> {
     Outgoing { to: path.remote, from: listener.source(path.local), head: &[], payload: reply, tail: &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_busy_closes_everything_as_often_as_it_was_told() {
+        let control = Control::new().unwrap();
+        assert_eq!(control.take_closings(), 0);
+        control.close_all();
+        control.close_all();
+        assert_eq!(control.take_closings(), 2);
+        assert_eq!(control.take_closings(), 0);
+    }
 }
