@@ -20,6 +20,11 @@ pub(super) fn whole_nanos(time: Duration) -> u64 {
 pub(super) struct Bucket(u64);
 
 impl Bucket {
+    /// Whether nothing of it is in use.
+    pub(super) fn is_full(self, now: u64) -> bool {
+        self.0 <= now
+    }
+
     /// Whether something may pass that the rate takes `cost` for. `burst` is what may pass at once, as the time that
     /// the rate takes for it: what costs more never passes.
     pub(super) fn take(&mut self, now: u64, cost: u64, burst: u64) -> bool {

@@ -18,8 +18,9 @@
 //! - The first budget is for everybody.
 //! - When it is used up, a request is only remembered. If it comes again it is answered from a second budget, half as
 //!   large, which a flood of ever new sources cannot touch.
-//! - A request is answered three times from the second budget, and never again while it is remembered, whatever is in
-//!   the budgets: so the same few datagrams over and over do not use up the budgets either.
+//! - A request is answered three times from the second budget. While it is remembered after that it is answered only
+//!   when the first budget is whole, that is when nobody else wants any of it: so the same few datagrams over and over do
+//!   not use up the budgets either, and a monitor that always sends the same one is heard again once a flood is over.
 //!
 //! A forger who sends each of ever new requests twice uses up both. Then clients of that network have streams left, and
 //! the flood is worth no more to its maker than before: one and a half times the limit.
@@ -99,7 +100,7 @@ impl Strangers {
         // Zero is an empty place.
         let mark = ((request >> 48) as u16 & !ANSWERED).max(ANSWERED + 1);
         let known = *seen & !ANSWERED == mark;
-        if known && *seen & ANSWERED == ANSWERED {
+        if known && *seen & ANSWERED == ANSWERED && !self.first[first].is_full(now) {
             return false;
         }
         if take(&mut self.first[first], now, self.cost) {
@@ -239,6 +240,17 @@ mod tests {
         let later = start + Duration::from_secs(1);
         assert!(!strangers.admit(later, &one, transaction(0)));
         assert_eq!(flood(&mut strangers, later, 1..10_000), LIMIT, "all of it is for others");
+    }
+
+    #[test]
+    fn who_was_taken_for_a_flood_is_answered_again_once_it_is_over() {
+        let (mut strangers, start) = (strangers(1), Instant::now());
+        let prober = path("198.51.100.9:4000".parse().unwrap());
+        flood(&mut strangers, start, 0..10_000);
+        assert_eq!((0..10).filter(|_| strangers.admit(start, &prober, transaction(7))).count(), 3);
+        // Some send the same bytes from the same port for as long as they run.
+        let later = start + Duration::from_secs(5);
+        assert!(strangers.admit(later, &prober, transaction(7)));
     }
 
     #[test]
