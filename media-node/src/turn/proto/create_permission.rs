@@ -13,6 +13,10 @@ impl Server {
         let allocation = self.allocations.get_mut(slot).ok_or(Outcome::AllocationMismatch)?;
         let peers: Option<Vec<IpAddr>> = request.message.peers().map(|peer| peer.map(|peer| peer.ip())).collect();
         let peers = peers.filter(|peers| !peers.is_empty()).ok_or(Outcome::BadRequest)?;
+        // Each is looked up in the lists of the deployment, which are long: so not thousands of them for one datagram.
+        if peers.len() > self.config.limits.permissions {
+            return Err(self.counters().refuse(Refusal::Permissions));
+        }
         if peers.iter().any(|peer| allocation.relay(Family::of(*peer)).is_none()) {
             return Err(Outcome::PeerAddressFamilyMismatch);
         }

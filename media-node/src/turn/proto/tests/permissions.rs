@@ -83,6 +83,14 @@ fn permissions_are_bounded_and_expired_ones_make_room() {
 }
 
 #[test]
+fn peers_that_can_never_have_room_together_are_not_looked_at_one_by_one() {
+    let mut world = World::with(|config| config.limits.permissions = 2);
+    let (mut client, _) = world.allocated("ann");
+    assert_eq!(permit(&mut world, &mut client, &["192.0.2.1:1", "10.0.0.1:1"]), 403);
+    assert_eq!(permit(&mut world, &mut client, &["192.0.2.1:1", "192.0.2.2:1", "10.0.0.1:1"]), 508);
+}
+
+#[test]
 fn permissions_end_with_their_allocation_and_belong_to_it_alone() {
     let mut world = World::new();
     let (mut ann, _) = world.allocated("ann");
