@@ -260,6 +260,14 @@ const MISTAKES: &[(&str, &str)] = &[
         r#"relay.allowPeers[0]: "10.0.0.5/8" is not a CIDR: write 10.0.0.0/8 for the network or 10.0.0.5 for the one address"#,
     ),
     (
+        "relay: {denyPeers: ['::ffff:192.0.2.0/120']}",
+        r#"relay.denyPeers[0]: "::ffff:192.0.2.0/120" is not a CIDR: write 192.0.2.0/24: it holds in IPv6 addresses that carry IPv4 ones, too"#,
+    ),
+    (
+        "relay: {denyPeers: ['::ffff:192.0.2.7']}",
+        r#"relay.denyPeers[0]: "::ffff:192.0.2.7" is not a CIDR: write 192.0.2.7/32: it holds in IPv6 addresses that carry IPv4 ones, too"#,
+    ),
+    (
         "relay: {denyPeers: [lan]}",
         r#"relay.denyPeers[0]: "lan" is not a CIDR: write 10.20.0.0/16 or 10.20.0.7 or "fd00:20::/48""#,
     ),

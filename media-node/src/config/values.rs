@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, marker::PhantomData, net::IpAddr, net::SocketAddr, time::Duration};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
@@ -135,12 +135,23 @@ impl Written for IpNet {
     fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
         let net =
             text.parse::<Self>().or_else(|_| text.parse::<IpAddr>().map(Self::from)).map_err(|_| examples::<Self>())?;
+        if let Some(v4) = mapped(net) {
+            return Err(format!("{v4}: it holds in IPv6 addresses that carry IPv4 ones, too").into());
+        }
         if net.trunc() == net {
             return Ok(net);
         }
         // Two readings are possible, so the writer has to choose.
         Err(format!("{} for the network or {} for the one address", net.trunc(), net.addr()).into())
     }
+}
+
+/// The IPv4 network of one that is written in IPv6 clothes: alone, those would deny nothing to who comes without them.
+fn mapped(net: IpNet) -> Option<IpNet> {
+    let IpNet::V6(net) = net else { return None };
+    let inside = net.prefix_len().checked_sub(96)?;
+    let v4 = net.network().to_ipv4_mapped()?;
+    Ipv4Net::new(v4, inside).ok().map(IpNet::V4)
 }
 
 /// A whole number with a range.
