@@ -127,7 +127,19 @@ impl Server {
         let Some(slot) = self.live_mobile(now, relays, serial) else { return };
         if self.next_at(slot, &next.path) == Some(next) {
             self.arrive(relays, slot, next);
+        } else {
+            self.write_to(next.shard, || Some(Letter::Elsewhere { serial, path: next.path }));
         }
+    }
+
+    /// A client that was expected on `path` has gone elsewhere. Whoever sends from there now is somebody else, or begins
+    /// anew.
+    pub(super) fn elsewhere(&mut self, serial: Serial, path: ClientPath) {
+        if self.arrivals.get_mut(&path).is_none_or(|arrival| arrival.serial != serial) {
+            return;
+        }
+        let waiting = self.forget_arrival(&path).map(|arrival| arrival.waiting).unwrap_or_default();
+        self.post.read.extend(waiting.into_iter().map(|Waiting(bytes)| Mail::Heard { path, bytes }));
     }
 
     /// A path that was announced has gone.

@@ -24,6 +24,11 @@ pub(super) enum Letter {
         next: Next,
     },
     Allocation(Box<Handed>),
+    /// The answer to a `Fetch` if the client has announced another path since: it is not expected on this one any more.
+    Elsewhere {
+        serial: Serial,
+        path: ClientPath,
+    },
     /// The connection on which the client was expected has gone.
     Unexpected {
         serial: Serial,
@@ -141,6 +146,7 @@ impl Server {
                         self.abandon(slot, now.instant);
                     }
                 }
+                Letter::Elsewhere { serial, path } => self.elsewhere(serial, path),
                 Letter::Unexpected { serial, path } => self.unexpected(serial, &path),
             }
         }
