@@ -181,10 +181,11 @@ impl Server {
             self.deletions.remember(now.instant, path, &request.0, &answer.0);
         }
         if let Some(until) = expected.filter(|_| self.allocations.slot(&path).is_none()) {
-            let known = self.arrivals.get_mut(&path).is_some_and(|arrival| arrival.serial == serial);
-            if !known {
-                self.remember_arrival(path, Arrival::new(serial, until));
-            }
+            // What waits there already goes on waiting.
+            let known = self.forget_arrival(&path).filter(|arrival| arrival.serial == serial);
+            let mut arrival = known.unwrap_or_else(|| Arrival::new(serial, until));
+            arrival.until = until;
+            self.remember_arrival(path, arrival);
         }
         self.post.read.push_back(Mail::Reply { path, bytes: answer.0 });
     }

@@ -512,6 +512,26 @@ fn a_path_on_which_a_client_was_expected_that_went_elsewhere_serves_others() {
 }
 
 #[test]
+fn a_client_is_expected_as_long_as_it_was_told_that_its_allocation_lives() {
+    for same_shard in [true, false] {
+        let mut world = World::with(|config| config.lifetimes.nonce = Duration::from_hours(1));
+        let mut phone = Phone::new(&mut world);
+        let mut client = phone.elsewhere(&mut world, same_shard);
+        phone.announce(&mut world, &mut client);
+        world.pass(Duration::from_secs(550));
+        assert_eq!(phone.announce(&mut world, &mut client).lifetime(), Some(600));
+        world.pass(Duration::from_secs(599));
+        let draft = client.request(method::CHANNEL_BIND).with(CHANNEL_NUMBER, &[0x40, 0, 0, 0]).peer(super::peer());
+        let bytes = client.sign(draft);
+        assert_eq!(world.hear_all(&client.path, &bytes).code(), 0);
+        assert_sends(&mut world, &client, &phone);
+        let draft = client.request(method::REFRESH).number(LIFETIME, 0);
+        assert_eq!(world.ask(&client, draft).code(), 0);
+        assert_eq!(world.held(), [0; 8]);
+    }
+}
+
+#[test]
 fn two_shards_that_are_asked_at_once_end_with_one_allocation() {
     let mut world = World::with_shards(3, |_| ());
     let client = world.client("ann");
