@@ -78,6 +78,10 @@ impl Arrivals {
         self.by_path.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_path.len()
+    }
+
     pub(super) fn contains(&self, path: &ClientPath) -> bool {
         self.by_path.contains_key(path)
     }

@@ -71,6 +71,14 @@ impl Server {
         self.mobile.remove(&mobility.serial);
         self.shared.forget_mobile(mobility.serial);
         self.forget_arrival_of(mobility.serial);
+        self.call_off(mobility.serial, mobility.next);
+    }
+
+    /// Its client is not expected there any more.
+    pub(super) fn call_off(&mut self, serial: Serial, next: Option<Next>) {
+        if let Some(Next { path, shard }) = next.filter(|next| next.shard != self.shard) {
+            self.write_to(shard, || Some(Letter::Elsewhere { serial, path }));
+        }
     }
 
     /// Data of a client, which may be the first on its new path.
@@ -128,7 +136,7 @@ impl Server {
         if self.next_at(slot, &next.path) == Some(next) {
             self.arrive(relays, slot, next);
         } else {
-            self.write_to(next.shard, || Some(Letter::Elsewhere { serial, path: next.path }));
+            self.call_off(serial, Some(next));
         }
     }
 
@@ -217,7 +225,9 @@ impl Server {
             }
         }
         let serial = allocation.mobility.as_ref().map(|mobility| mobility.serial);
-        let arrival = serial.and_then(|serial| self.forget_arrival_of(serial));
+        // On another path it was expected before: what waits there may be somebody else's.
+        let expected_there = self.arrivals.get_mut(&path).is_some_and(|arrival| Some(arrival.serial) == serial);
+        let arrival = serial.and_then(|serial| self.forget_arrival_of(serial)).filter(|_| expected_there);
         // A connection that has ended meanwhile is not expected any more.
         let there = arrival.is_some() || !path.transport.is_stream();
         let reachable = there && self.allocations.slot(&path).is_none();
@@ -278,6 +288,10 @@ impl Server {
     pub(super) fn remember_arrival(&mut self, path: ClientPath, arrival: Arrival) {
         self.forget_arrival(&path);
         self.forget_arrival_of(arrival.serial);
+        // There cannot be more allocations: the rest are of some that have ended, and the letter that said so was lost.
+        if self.arrivals.len() >= self.config.quotas.total as usize {
+            return;
+        }
         self.timers.set(arrival.until, Timer::Arrival(arrival.serial));
         self.arrivals.insert(path, arrival);
     }

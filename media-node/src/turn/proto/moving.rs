@@ -130,7 +130,9 @@ impl Server {
         let success = self.refresh(request, slot, relays)?;
         let Success::Refreshed { lifetime: lifetime @ 1.., .. } = success else { return Ok(success) };
         if !here && let Some(mobility) = self.mobility_mut(slot) {
+            let before = mobility.next;
             mobility.expect(Next { path, shard }, number, now);
+            self.call_off(serial, before.filter(|before| before.path != path));
             if shard != self.shard {
                 self.forget_arrival_of(serial);
             }

@@ -24,7 +24,7 @@ pub(super) enum Letter {
         next: Next,
     },
     Allocation(Box<Handed>),
-    /// The answer to a `Fetch` if the client has announced another path since: it is not expected on this one any more.
+    /// The client is not expected on this path any more: it has announced another one, or its allocation has ended.
     Elsewhere {
         serial: Serial,
         path: ClientPath,

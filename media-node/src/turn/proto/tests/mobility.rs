@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rand::SeedableRng as _;
+
 use crate::turn::proto::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, LIFETIME, MOBILITY_TICKET, REQUESTED_ADDRESS_FAMILY,
 };
 use crate::turn::proto::counters::{Drop, Method, Move, Outcome};
 use crate::turn::proto::message::method;
-use crate::turn::proto::server::ClientPath;
+use crate::turn::proto::mobility::Serial;
+use crate::turn::proto::post::Letter;
+use crate::turn::proto::server::{ClientPath, ShardIndex, Transport};
 use crate::turn::proto::test_support::{Answer, Client, Heard, Style, World};
 
 /// A client with a mobile allocation, a permission and a channel (0x4000) for `peer`.
@@ -529,6 +533,78 @@ fn a_client_is_expected_as_long_as_it_was_told_that_its_allocation_lives() {
         assert_eq!(world.ask(&client, draft).code(), 0);
         assert_eq!(world.held(), [0; 8]);
     }
+}
+
+/// So that what is written to this shard next is lost. Returns what makes room again.
+fn fill_mailbox(world: &World, of: &Client) -> impl Fn(&mut World) + use<> {
+    let (shard, path) = (World::shard_of(&of.path), of.path);
+    let nobody = Serial::random(&mut rand::rngs::StdRng::from_seed([0; 32]));
+    let mailbox = world.shared.mailbox(ShardIndex(u16::try_from(shard).unwrap()));
+    while mailbox.put(|| Some(Letter::Unexpected { serial: nobody, path })) {}
+    move |world| drop(world.read_mail(shard))
+}
+
+fn is_expected(world: &World, client: &Client) -> bool {
+    world.shards[World::shard_of(&client.path)].0.has_allocation(&client.path)
+}
+
+#[test]
+fn a_client_whose_allocation_has_ended_or_that_went_elsewhere_is_expected_nowhere() {
+    let mut world = World::new();
+    let mut phone = Phone::new(&mut world);
+    let mut first = phone.elsewhere(&mut world, false);
+    phone.announce(&mut world, &mut first);
+    assert!(is_expected(&world, &first));
+    let mut second = phone.elsewhere(&mut world, true);
+    phone.announce(&mut world, &mut second);
+    assert!(!is_expected(&world, &first) && is_expected(&world, &second));
+    phone.announce(&mut world, &mut first);
+    assert!(is_expected(&world, &first) && !is_expected(&world, &second));
+    let draft = phone.client.request(method::REFRESH).number(LIFETIME, 0);
+    assert_eq!(world.ask(&phone.client, draft).code(), 0);
+    world.read_all_mail();
+    assert_eq!(world.held(), [0; 8], "not even a timer");
+}
+
+#[test]
+fn no_more_clients_are_expected_than_there_can_be_allocations() {
+    let mut world = World::with(|config| (config.quotas.total, config.quotas.per_user) = (4, 4));
+    let mut expected = 0;
+    for _ in 0..20 {
+        let mut phone = Phone::new(&mut world);
+        let mut client = phone.elsewhere(&mut world, false);
+        let bytes = phone.refresh(&mut client);
+        assert_eq!(world.hear_all(&client.path, &bytes).code(), 0);
+        let make_room = fill_mailbox(&world, &client);
+        let draft = phone.client.request(method::REFRESH).number(LIFETIME, 0);
+        assert_eq!(world.ask(&phone.client, draft).code(), 0);
+        make_room(&mut world);
+        expected += usize::from(is_expected(&world, &client));
+    }
+    assert!((4..=8).contains(&expected), "{expected} in two shards");
+}
+
+#[test]
+fn what_waits_on_a_path_that_the_client_left_is_not_its_own() {
+    let mut world = World::new();
+    let mut client = world.client("ann");
+    client.path.transport = Transport::Tcp;
+    let mut phone = Phone::of(&mut world, client);
+    let mut left = phone.elsewhere(&mut world, false);
+    left.path.transport = Transport::Udp;
+    phone.announce(&mut world, &mut left);
+    let mut client = phone.elsewhere(&mut world, false);
+    client.path.transport = Transport::Udp;
+    let bytes = phone.refresh(&mut client);
+    assert_eq!(world.hear(&client.path, &bytes), Heard::Nothing);
+    let make_room = fill_mailbox(&world, &client);
+    world.read_mail(World::shard_of(&phone.client.path));
+    assert_eq!(world.hear(&left.path, &channel_data(b"somebody else")), Heard::Nothing);
+    make_room(&mut world);
+    world.close(&phone.client.path);
+    let heard = world.read_all_mail();
+    assert!(heard.iter().all(|(_, heard)| *heard == Heard::Nothing), "{heard:?}");
+    assert_sends(&mut world, &client, &phone);
 }
 
 #[test]
