@@ -179,8 +179,8 @@ impl Server {
 
     pub(super) fn answered(&mut self, now: Now, answered: Answered) {
         let Answered { path, serial, answer, expected, deletion } = answered;
-        if let Some(request) = deletion {
-            self.deletions.remember(now.instant, path, &request.0, &answer.0);
+        if let Some(Ok(request)) = deletion.as_ref().map(|request| Message::decode(&request.0)) {
+            self.deletions.remember(now.instant, path, &request, &answer.0);
         }
         if let Some(until) = expected.filter(|_| self.allocations.slot(&path).is_none()) {
             // What waits there already goes on waiting.

@@ -1,8 +1,9 @@
 //! Refresh (RFC 8656 section 8.2).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -11,6 +12,7 @@ use super::allocation::Slot;
 use super::attribute::{REQUESTED_ADDRESS_FAMILY, family};
 use super::config::Family;
 use super::counters::Outcome;
+use super::message::Message;
 use super::server::{ClientPath, RelayPorts, Request, Server, Success};
 
 impl Server {
@@ -52,14 +54,17 @@ impl Server {
 /// 437 or, if its username has expired by now, with 401. RFC 8656 lets a client take 437 for success, but RFC 8489
 /// section 6.3.1 asks for the same answer. Whoever sends exactly these bytes from this address again need not be
 /// authenticated again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deletions {
-    recent: VecDeque<Deletion>,
+    recent: HashMap<Deleted, Deletion, RandomState>,
+    oldest_first: VecDeque<(Instant, Deleted)>,
 }
+
+/// By whom and in which transaction: every Refresh is looked for, so this must not cost more the more there are.
+type Deleted = (ClientPath, [u8; 12]);
 
 #[derive(Debug)]
 struct Deletion {
-    path: ClientPath,
     request: [u8; 32],
     answer: Box<[u8]>,
     until: Instant,
@@ -71,18 +76,70 @@ impl Deletions {
     /// How long a transaction can be retransmitted (RFC 8489 section 6.3.1).
     const MEMORY: Duration = Duration::from_secs(40);
 
-    pub(super) fn answer(&self, now: Instant, path: &ClientPath, request: &[u8]) -> Option<&[u8]> {
-        let mut of_path = self.recent.iter().filter(|known| known.path == *path && now < known.until).peekable();
-        of_path.peek()?;
-        let digest: [u8; 32] = Sha256::digest(request).into();
-        of_path.find(|known| known.request.ct_eq(&digest).into()).map(|known| &*known.answer)
+    pub(super) fn new(hasher: RandomState) -> Self {
+        Self { recent: HashMap::with_hasher(hasher), oldest_first: VecDeque::new() }
     }
 
-    pub(super) fn remember(&mut self, now: Instant, path: ClientPath, request: &[u8], answer: &[u8]) {
-        while self.recent.front().is_some_and(|oldest| oldest.until <= now) || self.recent.len() >= Self::MAX {
-            self.recent.pop_front();
+    pub(super) fn answer(&self, now: Instant, path: &ClientPath, request: &Message<'_>) -> Option<&[u8]> {
+        let known = self.recent.get(&(*path, request.transaction())).filter(|known| now < known.until)?;
+        let digest: [u8; 32] = Sha256::digest(request.bytes()).into();
+        bool::from(known.request.ct_eq(&digest)).then_some(&*known.answer)
+    }
+
+    pub(super) fn remember(&mut self, now: Instant, path: ClientPath, request: &Message<'_>, answer: &[u8]) {
+        while let Some((until, oldest)) = self.oldest_first.front().copied()
+            && (until <= now || self.oldest_first.len() >= Self::MAX)
+        {
+            self.oldest_first.pop_front();
+            // The same transaction may have ended another allocation since.
+            if self.recent.get(&oldest).is_some_and(|known| known.until == until) {
+                self.recent.remove(&oldest);
+            }
         }
-        let request = Sha256::digest(request).into();
-        self.recent.push_back(Deletion { path, request, answer: answer.into(), until: now + Self::MEMORY });
+        let (deleted, until) = ((path, request.transaction()), now + Self::MEMORY);
+        let request = Sha256::digest(request.bytes()).into();
+        self.recent.insert(deleted, Deletion { request, answer: answer.into(), until });
+        self.oldest_first.push_back((until, deleted));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::proto::server::Transport;
+
+    fn path(port: u16) -> ClientPath {
+        let address = |port| ([192, 0, 2, 1], port).into();
+        ClientPath { local: address(3478), remote: address(port), transport: Transport::Udp }
+    }
+
+    fn request(transaction: u8) -> [u8; 20] {
+        let mut request = [0; 20];
+        request[..8].copy_from_slice(&[0, 4, 0, 0, 0x21, 0x12, 0xA4, 0x42]);
+        request[19] = transaction;
+        request
+    }
+
+    #[test]
+    fn the_last_thousand_deletions_of_the_last_forty_seconds_are_remembered() {
+        let (mut deletions, now) = (Deletions::new(RandomState::with_seeds(1, 2, 3, 4)), Instant::now());
+        let bytes = [request(0), request(1)];
+        let [first, second] = [&bytes[0], &bytes[1]].map(|bytes| Message::decode(bytes).unwrap());
+        for port in 1..=2000 {
+            deletions.remember(now, path(port), &first, &port.to_be_bytes());
+        }
+        let known = |deletions: &Deletions, at, request| {
+            (1..=2000).filter(|port| deletions.answer(at, &path(*port), request) == Some(&port.to_be_bytes())).count()
+        };
+        assert_eq!((known(&deletions, now, &first), known(&deletions, now, &second)), (1024, 0));
+        let later = now + Duration::from_secs(39);
+        deletions.remember(later, path(2000), &first, b"again");
+        deletions.remember(later, path(2000), &second, b"another");
+        assert_eq!(deletions.answer(later, &path(2000), &first), Some(&b"again"[..]));
+        let end = now + Duration::from_secs(40);
+        assert_eq!(known(&deletions, end, &first), 0);
+        deletions.remember(end, path(1), &first, b"");
+        assert_eq!((deletions.recent.len(), deletions.oldest_first.len()), (3, 3));
+        assert_eq!(deletions.answer(end, &path(2000), &first), Some(&b"again"[..]));
     }
 }

@@ -238,9 +238,9 @@ impl Server {
             mobile: HashMap::with_hasher(hasher.clone()),
             arrivals: Arrivals::new(hasher.clone()),
             post: Post::default(),
-            hasher,
             timers: Timers::default(),
-            deletions: Deletions::default(),
+            deletions: Deletions::new(hasher.clone()),
+            hasher,
             reply: Vec::with_capacity(512),
         }
     }
@@ -450,7 +450,7 @@ impl Server {
         method: Method,
     ) -> Reaction<'s, 'i> {
         if method == Method::Refresh
-            && let Some(answer) = self.deletions.answer(now.instant, &path, message.bytes())
+            && let Some(answer) = self.deletions.answer(now.instant, &path, &message)
         {
             self.reply.clear();
             self.reply.extend_from_slice(answer);
@@ -545,7 +545,7 @@ impl Server {
         };
         finish(writer, message);
         if result == Ok(Success::Refreshed { lifetime: 0, ticket: None }) {
-            self.deletions.remember(now.instant, *path, message.bytes(), &self.reply);
+            self.deletions.remember(now.instant, *path, message, &self.reply);
         }
         self.counters().answered(method, outcome);
         Reaction::Reply(&self.reply)
