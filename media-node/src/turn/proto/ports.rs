@@ -34,7 +34,8 @@ impl Bits {
     /// Whether it was clear before.
     fn set(&self, port: u16) -> bool {
         let (word, bit) = self.place(port);
-        word.fetch_or(bit, Ordering::AcqRel) & bit == 0
+        // When no port is free each request walks over all of them: then only looking leaves the line to other shards.
+        word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 
     fn clear(&self, port: u16) {
