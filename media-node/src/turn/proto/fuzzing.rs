@@ -30,7 +30,7 @@ pub fn decode(bytes: &[u8]) {
 /// may be left. Returns what was counted, so that a fuzzer can tell whether it reaches anything.
 pub fn server(bytes: &[u8]) -> ShardSnapshot {
     let mut bytes = Bytes(bytes);
-    let mut story = Story::new();
+    let mut story = Story::new(bytes.0.len().is_multiple_of(2));
     for _ in 0..256 {
         if bytes.0.is_empty() {
             break;

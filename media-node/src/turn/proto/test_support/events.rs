@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::client::{Answer, Client, Style};
 use super::world::{Heard, LISTENER, World};
 use crate::turn::proto::attribute::{
-    ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY,
-    REQUESTED_TRANSPORT, RESERVATION_TOKEN,
+    ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, MOBILITY_TICKET,
+    REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN,
 };
 use crate::turn::proto::counters::ShardSnapshot;
 use crate::turn::proto::credentials::{Secret, Secrets};
@@ -182,7 +182,7 @@ impl Event {
             attributes.push((CHANNEL_NUMBER, vec![0x40, bytes.byte() % 4, 0, 0]));
         }
         for _ in 0..bytes.below(3) {
-            attributes.push(match bytes.below(10) {
+            attributes.push(match bytes.below(12) {
                 0 | 1 => (LIFETIME, vec![0, 0, bytes.byte() & 0x1F, bytes.byte()]),
                 2 => (LIFETIME, vec![0; 4]),
                 3 => (EVEN_PORT, vec![bytes.byte() & 0x80]),
@@ -191,7 +191,9 @@ impl Event {
                 6 => (DONT_FRAGMENT, vec![]),
                 // Replaced by a token that the server gave, if there is one.
                 7 => (RESERVATION_TOKEN, vec![0; 8]),
-                8 => (u16::from(bytes.byte()), bytes.take(5).to_vec()),
+                // The last that the server gave on this path, in a Refresh.
+                8 | 9 => (MOBILITY_TICKET, vec![]),
+                10 => (u16::from(bytes.byte()), bytes.take(5).to_vec()),
                 _ => (bytes.number(), bytes.take(9).to_vec()),
             });
         }
@@ -207,18 +209,21 @@ pub struct Story {
     granted: Vec<SocketAddr>,
     owner: HashMap<SocketAddr, ClientPath>,
     tokens: Vec<Vec<u8>>,
+    /// The last of each client. Used on the same path only: what moves has tests of its own.
+    tickets: [Vec<u8>; 4],
     rotations: u8,
 }
 
 impl Default for Story {
     fn default() -> Self {
-        Self::new()
+        Self::new(true)
     }
 }
 
 impl Story {
-    pub fn new() -> Self {
+    pub fn new(mobility: bool) -> Self {
         let mut world = World::with(|config| {
+            config.mobility = mobility;
             config.quotas.per_user = 3;
             config.limits.permissions = 3;
             config.limits.channels = 2;
@@ -232,7 +237,8 @@ impl Story {
         clients[2].path.transport = Transport::Tcp;
         clients[3].path.local = "[2001:db8::7]:3478".parse().unwrap();
         clients[3].path.remote = "[2001:db8:1::1]:1005".parse().unwrap();
-        Self { world, clients, granted: vec![], owner: HashMap::new(), tokens: vec![], rotations: 0 }
+        let tickets = [const { Vec::new() }; 4];
+        Self { world, clients, granted: vec![], owner: HashMap::new(), tokens: vec![], tickets, rotations: 0 }
     }
 
     /// The eighth is a relayed address, so that clients of the node meet.
@@ -333,6 +339,9 @@ impl Story {
         for (kind, value) in attributes {
             match self.tokens.last() {
                 Some(token) if *kind == RESERVATION_TOKEN => draft = draft.with(*kind, token),
+                _ if *kind == MOBILITY_TICKET && method == method::REFRESH => {
+                    draft = draft.with(*kind, &self.tickets[index]);
+                }
                 _ => draft = draft.with(*kind, value),
             }
         }
@@ -366,6 +375,9 @@ impl Story {
         client.learn(answer);
         if answer.code() == 0 {
             self.tokens.extend(answer.token());
+            if let Some(ticket) = answer.value(MOBILITY_TICKET) {
+                self.tickets[index] = ticket;
+            }
             for relayed in answer.relayed() {
                 self.granted.retain(|known| *known != relayed);
                 self.granted.push(relayed);

@@ -61,7 +61,7 @@ proptest! {
     fn whatever_happens_in_whatever_order_clients_are_kept_apart_and_nothing_leaks(
         events in vec(event(), 0..120)
     ) {
-        let mut story = Story::new();
+        let mut story = Story::new(true);
         for event in &events {
             story.step(event);
         }
