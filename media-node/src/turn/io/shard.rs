@@ -414,18 +414,3 @@ fn outgoing<'h, 'p>(listener: &Listener, datagram: &'h ToClient<'p>) -> Outgoing
 fn reply_to<'p>(listener: &Listener, path: ClientPath, reply: &'p [u8]) -> Outgoing<'static, 'p> {
     Outgoing { to: path.remote, from: listener.source(path.local), head: &[], payload: reply, tail: &[] }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_that_is_busy_closes_everything_as_often_as_it_was_told() {
-        let control = Control::new().unwrap();
-        assert_eq!(control.take_closings(), 0);
-        control.close_all();
-        control.close_all();
-        assert_eq!(control.take_closings(), 2);
-        assert_eq!(control.take_closings(), 0);
-    }
-}

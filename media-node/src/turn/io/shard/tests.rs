@@ -50,3 +50,13 @@ fn datagrams_behind_many_errors_are_seen_although_nothing_follows_them() {
     let left = RecvRoom::new(1).receive(exit.as_fd(), 1).map_err(|error| error.kind());
     assert_eq!(left, Err(io::ErrorKind::WouldBlock), "it was seen");
 }
+
+#[test]
+fn a_thread_that_is_busy_closes_everything_as_often_as_it_was_told() {
+    let control = Control::new().unwrap();
+    assert_eq!(control.take_closings(), 0);
+    control.close_all();
+    control.close_all();
+    assert_eq!(control.take_closings(), 2);
+    assert_eq!(control.take_closings(), 0);
+}
