@@ -142,6 +142,11 @@ impl Connection {
         matches!(&self.layer, Layer::Tls(tls) if tls.is_handshaking())
     }
 
+    /// Whether what comes next is, or may be, part of a TLS handshake.
+    pub fn is_before_tls(&self) -> bool {
+        matches!(self.layer, Layer::Unknown) || self.is_handshaking()
+    }
+
     /// Takes what the socket has, and a share of it at the most: messages and parts of them, and the TLS handshake that
     /// ended with it. If it was the last, `broken` says so.
     pub fn receive<'i>(

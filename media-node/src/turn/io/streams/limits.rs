@@ -19,6 +19,9 @@ pub struct Limits {
     pub idle: Duration,
     /// Connections without an allocation that one source ([`Source`]) may have.
     pub strangers: u32,
+    /// TLS handshakes that one turn of the loop goes on with: each may cost a signature, about a millisecond with RSA, and
+    /// relayed packets wait meanwhile.
+    pub handshakes: u32,
     /// Bytes that wait for one client's socket to take them, before relayed data is dropped.
     pub waiting: usize,
     /// The same of all clients together. Past it, only who has nothing waiting gets relayed data.
@@ -33,6 +36,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(10),
             idle: Duration::from_mins(1),
             strangers: 100,
+            handshakes: 8,
             // A key frame of 1080p video that comes at once; more is older than a call has use for.
             waiting: 256 * 1024,
             waiting_in_all: 64 * 1024 * 1024,

@@ -83,6 +83,8 @@ pub struct Streams {
     strangers: Strangers,
     deadlines: BTreeSet<(Instant, u32)>,
     dirty: Vec<u32>,
+    /// Handshakes that this turn has gone on with.
+    handshakes: u32,
     /// Bytes that wait for sockets to take them.
     waiting: usize,
     input: Input,
@@ -116,6 +118,7 @@ impl Streams {
             strangers: Strangers::new(hasher),
             deadlines: BTreeSet::new(),
             dirty: Vec::new(),
+            handshakes: 0,
             waiting: 0,
             input: Input::new(),
             output: Output::default(),
@@ -223,6 +226,13 @@ impl Streams {
         if !events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
             return;
         }
+        if connection.is_before_tls() {
+            if self.handshakes == self.common.limits.handshakes {
+                // It is told of again in the next turn.
+                return;
+            }
+            self.handshakes += 1;
+        }
         let before = connection.path.transport;
         let (bytes, handshake) = connection.receive(&mut self.input, &mut self.output, self.common.tls.as_ref());
         let streams = &self.counters.streams;
@@ -300,6 +310,7 @@ impl Streams {
                 _ => break,
             }
         }
+        self.handshakes = 0;
         self.resume(now.instant);
         self.free.append(&mut self.freed);
     }

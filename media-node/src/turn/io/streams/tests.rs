@@ -287,11 +287,15 @@ struct Still {
 
 impl Still {
     fn new() -> Self {
+        Self::with_limits(Transport::Tcp, Limits::default())
+    }
+
+    fn with_limits(transport: Transport, limits: Limits) -> Self {
         let control = Control::new().unwrap();
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap());
-        let (listeners, address) = listen(Transport::Tcp);
+        let (listeners, address) = listen(transport);
         let descriptors = Arc::new(Descriptors::new(10));
-        let common = Arc::new(Common::new(Arc::clone(&descriptors), 10, None, Limits::default()));
+        let common = Arc::new(Common::new(Arc::clone(&descriptors), 10, Some(tls_config()), limits));
         let counters = &control.counters;
         Self {
             streams: Streams::new(Arc::clone(&epoll), listeners, common, Arc::clone(counters)).unwrap(),
@@ -393,4 +397,23 @@ fn a_listener_that_finds_no_room_for_connections_pauses() {
     still.streams.resume(start + PAUSE);
     assert_eq!((still.told(), still.streams.poll_timeout()), (vec![LISTENER_BIT], None));
     assert_eq!(still.control.counters.streams.accept_pauses(), 1);
+}
+
+#[test]
+fn many_tls_handshakes_at_once_do_not_keep_relayed_packets_waiting() {
+    let mut still = Still::with_limits(Transport::Tls, Limits { handshakes: 2, ..Limits::default() });
+    let _clients: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut client = still.connect();
+            client.write_all(b"\x16\x03\x01").unwrap();
+            client
+        })
+        .collect();
+    for connection in 0..3 {
+        still.with(|streams, now, core| streams.serve(connection, EpollFlags::EPOLLIN, now, core));
+    }
+    assert_eq!(still.told(), [CONNECTION_BIT | 2], "the third one waits");
+    still.with(Streams::turn);
+    still.with(|streams, now, core| streams.serve(2, EpollFlags::EPOLLIN, now, core));
+    assert_eq!(still.told(), Vec::<u64>::new(), "until the next turn");
 }
