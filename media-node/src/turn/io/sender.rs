@@ -51,8 +51,7 @@ impl Sender {
 
     /// Forgets what did not work long ago. To be called now and then.
     pub fn look(&mut self, now: Instant) {
-        if self.room.largest_segment() > 0 && self.told.is_some_and(|told| now.saturating_duration_since(told) > MEMORY)
-        {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) > MEMORY) {
             self.told = None;
             self.room.set_largest_segment(usize::MAX);
         }
@@ -177,8 +176,8 @@ fn remedy(error: &io::Error) -> Remedy {
 fn largest_segment_after(error: &io::Error, segment: usize) -> Option<usize> {
     match error.raw_os_error() {
         // Longer than the path takes.
-        Some(libc::EINVAL | libc::EMSGSIZE) => Some(segment.saturating_sub(1).max(1)),
-        // A device without checksums of its own.
+        Some(libc::EINVAL | libc::EMSGSIZE) => Some(segment.saturating_sub(1)),
+        // A device without checksums of its own, or a route through IPsec: others may do.
         Some(libc::EIO) => Some(0),
         _ => None,
     }
@@ -213,7 +212,6 @@ mod tests {
         for other in [libc::ECONNREFUSED, libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
             assert_eq!(largest_segment_after(&error(other), 1400), None, "what ICMP can say");
         }
-        assert_eq!(largest_segment_after(&error(libc::EMSGSIZE), 1), Some(1), "for a while, not for good");
     }
 
     fn gather(sender: &mut Sender, exit: Exit<'_>, to: SocketAddr, payloads: &[&[u8]]) {
@@ -255,6 +253,20 @@ mod tests {
         gather(&mut sender, exit, HERE, &[b"port", b"zero"]);
         assert_eq!(counters.send_failures(SendFailure::Refused), 2);
         assert_eq!(sender.room.largest_segment(), usize::MAX);
+    }
+
+    #[test]
+    fn what_the_kernel_did_not_cut_is_given_to_it_again_after_a_while() {
+        let mut sender = Sender::new(Arc::default());
+        let began = Instant::now();
+        for largest in [0, 1399] {
+            sender.room.set_largest_segment(largest);
+            sender.told = Some(began);
+            sender.look(began + MEMORY);
+            assert_eq!(sender.room.largest_segment(), largest);
+            sender.look(began + MEMORY + Duration::from_secs(1));
+            assert_eq!(sender.room.largest_segment(), usize::MAX);
+        }
     }
 
     /// Sends with what `results` says, and says how often it was tried.

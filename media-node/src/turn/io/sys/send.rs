@@ -117,6 +117,7 @@ impl SendRoom {
     }
 
     /// Longest datagram that the kernel is asked to cut off from others, bytes.
+    #[cfg(test)]
     pub fn largest_segment(&self) -> usize {
         self.largest_segment
     }
