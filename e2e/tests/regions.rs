@@ -44,6 +44,8 @@ async fn two_regions_applied_with_kubectl_serve_callers_and_cause_no_writes() ->
         for region in REGIONS {
             checks.check(&format!("{region}: the status is true"), status_is_true(&scenario, region)).await;
             checks.check(&format!("{region}: GitOps tools take it for done"), is_current(&scenario, region)).await;
+            let measured = capacities_are_looked_at(&scenario, region);
+            checks.check(&format!("{region}: relays say that nobody knows what their machines can carry"), measured).await;
         }
         checks.check("`kubectl get tr` tells what an SRE wants to know", columns(&scenario)).await;
 
@@ -113,6 +115,18 @@ async fn status_is_true(scenario: &Scenario, name: &str) -> Result<()> {
 async fn is_current(scenario: &Scenario, name: &str) -> Result<()> {
     let what = "observed, Ready, neither Reconciling nor Stalled";
     wait::object(&scenario.regions(), name, what, Duration::from_secs(10), kstatus_says_current).await?;
+    Ok(())
+}
+
+/// The last that nodes say of themselves: they have to see the interface twice. A cable between two network namespaces
+/// claims 10 Gbit/s whatever is true, and is not believed.
+async fn capacities_are_looked_at(scenario: &Scenario, name: &str) -> Result<()> {
+    let what = "CapacityUnknown for both slots";
+    wait::object(&scenario.regions(), name, what, Duration::from_secs(30), |region: &TurnRegion| {
+        let unknown = wait::conditions(region).condition(condition::CAPACITY_UNKNOWN);
+        unknown.is_some_and(|unknown| unknown.message.contains("not known on slots 0, 1,"))
+    })
+    .await?;
     Ok(())
 }
 
