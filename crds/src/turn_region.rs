@@ -387,6 +387,26 @@ pub struct Scaling {
     /// How the number goes down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<ScaleDown>,
+    /// A timetable: higher minima at known times, such as before classes begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub schedule: Vec<ScheduledMinimum>,
+}
+
+/// A line of the timetable. Its minimum holds from its time to that of the next line; scaling.min holds always.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduledMinimum {
+    /// When, as in cron: minute, hour, day of the month, month, weekday, such as "50 7 * * 1-5". Relays are started ahead of it, so that they serve then.
+    #[schemars(length(min = 9, max = 100))]
+    pub cron: String,
+    /// Time zone of cron, a name of the IANA database such as Asia/Kolkata. Default UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*$"))]
+    pub time_zone: Option<String>,
+    /// Least number of relays from then on.
+    #[schemars(range(min = 0, max = 500))]
+    pub min: i32,
 }
 
 /// The load of a node that is aimed at.
@@ -414,6 +434,10 @@ pub struct Headroom {
     /// Hold enough to take the load of any other region of the failover group. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survive_region_loss: Option<bool>,
+    /// The load in percent that relays may come to when another region of the failover group is lost. Default 85.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 50, max = 100))]
+    pub survivor_percent: Option<i32>,
 }
 
 /// How the number goes down.
@@ -428,6 +452,10 @@ pub struct ScaleDown {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("scaling.scaleDown.drainDeadline: write at most 24h, such as 1h"))]
     pub drain_deadline: Option<Duration>,
+    /// Relays that may drain at a time because there are too many. Default: a tenth of them, at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 500))]
+    pub max_draining: Option<i32>,
 }
 
 /// How relays are exchanged when their configuration or image changes.
@@ -446,12 +474,23 @@ pub struct Upgrade {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("upgrade.evictionDeadline: write at most 24h, such as 10m"))]
     pub eviction_deadline: Option<Duration>,
+    /// True: no further node is exchanged until it is false again. One that drains already is exchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// How long a node may take until it has shown that it relays with what is new. Past it the upgrade stops: Stalled, UpgradeFailed. Default 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('30s') && duration(self) <= duration('24h')").message("upgrade.progressDeadline: write 30s to 24h, such as 10m"))]
+    pub progress_deadline: Option<Duration>,
 }
 
 /// What the pods of relays get besides.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Template {
+    /// Image of the node. Default: the one that the operator was installed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500), regex(pattern = "^[^\\s]+$"))]
+    pub image: Option<String>,
     /// Requests and limits of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
@@ -504,6 +543,12 @@ pub struct TurnRegionStatus {
     /// How many relays there should be, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingStatus>,
+    /// How busy the relays are, in steps of ten percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilisation: Option<Utilisation>,
+    /// How far an upgrade is. Absent when every relay has what is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
     /// Nodes that sessions are being moved off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<DrainingNode>,
@@ -544,11 +589,31 @@ pub struct NodeCounts {
 pub struct ScalingStatus {
     /// Number of relays that there should be.
     pub desired: i32,
-    /// What decided it: Minimum, Default or ExternalScaler.
+    /// What decided it: Minimum, Schedule, Target, Headroom, RegionLoss, Stabilization, MetricsMissing, Default or ExternalScaler.
     pub reason: String,
-    /// Limits that keep it lower than it should be: NoMachine, NoAddress.
+    /// Limits that keep it from being what it should be: MaxReplicas, NoMachine, NoAddress, MetricsMissing, NicCapacityUnknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limited_by: Vec<String>,
+}
+
+/// How busy the relays are, all of them together.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Utilisation {
+    /// Percent of the relays' capacity: processors or network, whichever is fuller on each.
+    pub percent: i32,
+}
+
+/// How far an upgrade is.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeStatus {
+    /// Canary: one relay has what is new and must prove itself. Rolling: the others follow. Paused: upgrade.paused. Failed: a relay with what is new does not serve, and nothing else is touched.
+    pub state: String,
+    /// Relays that have what is new.
+    pub updated: i32,
+    /// Relays that have not.
+    pub outdated: i32,
 }
 
 /// A node that sessions are being moved off.
@@ -557,7 +622,7 @@ pub struct ScalingStatus {
 pub struct DrainingNode {
     /// Number of the slot.
     pub slot: i32,
-    /// Why it drains: ScaleDown or Upgrade.
+    /// Why it drains: ScaleDown, Upgrade, or Superseded by a relay that was made first.
     pub reason: String,
     /// When the sessions that are left are ended, RFC 3339.
     pub deadline: String,

@@ -45,7 +45,9 @@ async fn two_regions_applied_with_kubectl_serve_callers_and_cause_no_writes() ->
             checks.check(&format!("{region}: the status is true"), status_is_true(&scenario, region)).await;
             checks.check(&format!("{region}: GitOps tools take it for done"), is_current(&scenario, region)).await;
             let measured = capacities_are_looked_at(&scenario, region);
-            checks.check(&format!("{region}: relays say that nobody knows what their machines can carry"), measured).await;
+            checks
+                .check(&format!("{region}: relays say that nobody knows what their machines can carry"), measured)
+                .await;
         }
         checks.check("`kubectl get tr` tells what an SRE wants to know", columns(&scenario)).await;
 

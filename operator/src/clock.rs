@@ -1,10 +1,15 @@
-//! Time for people and expiry. Intervals use `Instant`, given by the caller.
+//! Time, for people and expiry, and for intervals, which a step of the machine's clock must not touch.
+
+use std::time::Instant;
 
 use jiff::Timestamp;
 
 /// Where the present comes from. Injected, so that the same code runs under a clock that is a variable.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
+
+    /// For intervals.
+    fn instant(&self) -> Instant;
 }
 
 /// The machine's clock.
@@ -14,5 +19,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
     }
 }

@@ -11,6 +11,7 @@ pub mod context;
 pub mod decisions;
 pub mod error;
 pub mod explain;
+pub mod fleet;
 pub mod http_get;
 pub mod kube_io;
 pub mod leader;

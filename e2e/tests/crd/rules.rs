@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 type Rule = (&'static str, &'static str, &'static str, &'static str);
 
 /// The rules across fields, in CEL. The message is asserted as a whole.
-const CEL: [Rule; 19] = [
+const CEL: [Rule; 20] = [
     (
         "either rtc-fleet or somebody else decides the number of relays",
         "{scaling: {min: 2}}",
@@ -130,6 +130,12 @@ const CEL: [Rule; 19] = [
         "{upgrade: {evictionDeadline: 10m}}",
         "{upgrade: {evictionDeadline: 25h}}",
         "upgrade.evictionDeadline: write at most 24h, such as 10m",
+    ),
+    (
+        "a new relay has time to prove itself",
+        "{upgrade: {progressDeadline: 30s}}",
+        "{upgrade: {progressDeadline: 29s}}",
+        "upgrade.progressDeadline: write 30s to 24h, such as 10m",
     ),
 ];
 

@@ -177,6 +177,10 @@ mod tests {
     struct Noon;
 
     impl Clock for Noon {
+        fn instant(&self) -> std::time::Instant {
+            std::time::Instant::now()
+        }
+
         fn now(&self) -> Timestamp {
             "2026-01-01T12:00:00Z".parse().unwrap()
         }

@@ -20,6 +20,10 @@ fn now() -> Timestamp {
 struct Fixed(Timestamp);
 
 impl Clock for Fixed {
+    fn instant(&self) -> std::time::Instant {
+        std::time::Instant::now()
+    }
+
     fn now(&self) -> Timestamp {
         self.0
     }

@@ -13,14 +13,17 @@ use serde_json::json;
 use super::build::certificate::{self, CA, CERTIFICATE, KEY};
 use super::build::{Objects, admin_secret, admin_server_name};
 use super::dereference::target;
-use super::observed::{INTENT, Intent, Machine, Observed, Slot};
-use super::plan::{Choice, Plan, Step};
+use super::observed::{INTENT, Machine, Observed};
 use super::secrets::{self, MissingSecret, TlsSecret};
 use super::validate::ManagedRegion;
 use crate::ca::CaError;
 use crate::context::Ctx;
 use crate::decisions::ObjectRef;
 use crate::error::{Categorised, Category, with_causes};
+use crate::fleet::plan::{Choice, Plan, Step};
+use crate::fleet::rollout::Rollout;
+use crate::fleet::scale::Scale;
+use crate::fleet::slot::{Intent, Slot};
 use crate::kube_io::{self, IoError, MANAGER, Written};
 
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +63,9 @@ pub struct Incomplete {
 /// What was looked at and done: all that status speaks of.
 #[derive(Debug)]
 pub struct Applied {
-    pub desired: u32,
-    pub reason: &'static str,
+    pub scale: Scale,
+    pub rollout: Rollout,
     pub max_unavailable: u32,
-    pub limited_by: Vec<&'static str>,
     /// As they were before this pass.
     pub slots: Vec<Slot>,
     pub machines: Vec<Machine>,
@@ -84,6 +86,7 @@ pub async fn apply(
     region: &ManagedRegion,
     observed: Observed,
     objects: &Objects,
+    scale: Scale,
     plan: Plan,
     ctx: &Ctx,
 ) -> Result<Applied, Incomplete> {
@@ -91,7 +94,6 @@ pub async fn apply(
     // One thing that fails (a quota, a policy) must not keep the other slots from being drained or mended.
     let mut failures = Vec::new();
     let mut undone = BTreeSet::new();
-    let limited_by = plan.limit_texts();
     failures.extend(writer.budget(&observed).await.err());
     let prepared = writer.prepare(&observed).await;
     let can_start = prepared.is_ok();
@@ -112,10 +114,9 @@ pub async fn apply(
         return Err(Incomplete { done, error });
     }
     Ok(Applied {
-        desired: plan.desired,
-        reason: region.replicas.reason(),
-        max_unavailable: region.max_unavailable,
-        limited_by,
+        scale,
+        rollout: plan.rollout,
+        max_unavailable: region.fleet.max_unavailable,
         missing: secrets::missing(region, &observed),
         tls: region.listeners.certificate().map(str::to_owned).zip(observed.tls),
         slots: observed.slots,
@@ -188,19 +189,20 @@ impl Writer<'_> {
 
     async fn step(&mut self, step: &Step, observed: &Observed) -> Result<(), ApplyError> {
         let seen = observed.slots.iter().find(|slot| slot.index == step.slot());
+        let live = observed.deployments.get(&step.slot());
         let deployments = self.api::<Deployment>();
         match *step {
             Step::Create { slot } | Step::Hold { slot } | Step::Replace { slot } => {
                 let desired = self.objects.deployment(self.region, slot);
-                let written = kube_io::apply(&deployments, &desired, seen.map(|slot| &slot.deployment)).await?;
+                let written = kube_io::apply(&deployments, &desired, live).await?;
                 self.changed |= written.is_change();
                 if matches!(step, Step::Hold { .. }) {
                     self.put_back(&written, "Deployment", &desired.name_any());
                 }
             }
             Step::Mark { intent, .. } => {
-                if let Some(slot) = seen {
-                    self.mark(&deployments, slot, intent).await?;
+                if let Some(live) = live {
+                    self.mark(&deployments, live, intent).await?;
                 }
             }
             Step::Tell { state, .. } => {
@@ -209,8 +211,8 @@ impl Writer<'_> {
                 }
             }
             Step::Delete { .. } => {
-                if let Some(slot) = seen {
-                    kube_io::delete(&deployments, &slot.deployment).await?;
+                if let Some(live) = live {
+                    kube_io::delete(&deployments, live).await?;
                     self.changed = true;
                 }
             }
@@ -222,13 +224,12 @@ impl Writer<'_> {
     async fn mark(
         &mut self,
         deployments: &Api<Deployment>,
-        slot: &Slot,
+        live: &Deployment,
         intent: Option<Intent>,
     ) -> Result<(), ApplyError> {
         let patch = json!({"metadata": {"annotations": {INTENT: intent.map(Intent::text)}}});
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        let name = slot.name();
-        let object = ObjectRef::of(&slot.deployment);
+        let (name, object) = (live.name_any(), ObjectRef::of(live));
         kube_io::call("mark", object, deployments.patch(&name, &params, &Patch::Merge(&patch))).await?;
         self.changed = true;
         Ok(())
@@ -241,7 +242,7 @@ impl Writer<'_> {
             Ok(_) => self.changed = true,
             Err(error) => {
                 let error = with_causes(&error);
-                tracing::warn!(name = slot.name(), slot = slot.index, error, "a node was not told, and is next time");
+                tracing::warn!(name = slot.name, slot = slot.index, error, "a node was not told, and is next time");
             }
         }
     }
@@ -253,7 +254,7 @@ impl Writer<'_> {
         let maps = self.api::<ConfigMap>();
         for map in &observed.config_maps {
             let name = map.name_any();
-            let used = observed.slots.iter().any(|slot| mounts(&slot.deployment, &name));
+            let used = observed.deployments.values().any(|deployment| mounts(deployment, &name));
             if name.starts_with(&prefix) && name != current && !used && map.labels().contains_key(labels::TURN_REGION) {
                 kube_io::delete(&maps, map).await?;
             }

@@ -10,11 +10,12 @@ use rtcfleet_crds::labels;
 
 use super::build::{admin_secret_name, admin_server_name};
 use super::caches::Caches;
-use super::observed::{Machine, NodeReport, Observed, Slot, slots};
+use super::observed::{Machine, Observed, by_slot, reachable, slots};
 use super::secrets::{AuthSecret, TlsSecret};
 use super::validate::{ADMIN_PORT, Identity, ManagedRegion};
 use crate::context::Ctx;
 use crate::error::with_causes;
+use crate::fleet::slot::{NodeReport, Slot};
 use crate::kube_io::{self, IoError};
 use crate::node_client::NodeTarget;
 
@@ -30,13 +31,15 @@ pub async fn dereference(region: &ManagedRegion, caches: &Caches, ctx: &Ctx) -> 
         None => None,
     };
     let admin = kube_io::get(&secrets, &admin_secret_name(identity)).await?;
-    let machines = caches.machines.state();
-    let mut machines: Vec<Machine> = machines.iter().filter_map(|node| Machine::of(node, region)).collect();
+    let nodes = caches.machines.state();
+    let mut machines: Vec<Machine> = nodes.iter().filter_map(|node| Machine::of(node, region)).collect();
     machines.sort_by(|a, b| a.name.cmp(&b.name));
-    let deployments = of_region(identity, &caches.deployments.state());
-    let found = slots(&identity.name, deployments, &of_region(identity, &caches.pods.state()));
+    let reachable = reachable(nodes.iter().map(AsRef::as_ref));
+    let deployments = by_slot(&identity.name, of_region(identity, &caches.deployments.state()));
+    let found = slots(&deployments, &of_region(identity, &caches.pods.state()), &reachable);
     Ok(Observed {
         machines,
+        deployments,
         slots: stream::iter(found).map(|slot| asked(slot, identity, ctx)).buffered(ASKED_AT_A_TIME).collect().await,
         auth: AuthSecret::of(auth.as_ref()),
         tls,

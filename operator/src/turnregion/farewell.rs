@@ -21,10 +21,11 @@ use rtcfleet_node_api::SetState;
 
 use super::build::{REGION_UID, admin_server_name};
 use super::caches::{Caches, Guarded};
-use super::observed::NodePod;
+use super::observed::node_pod;
 use super::validate::{ADMIN_PORT, Identity};
 use crate::context::Ctx;
 use crate::error::with_causes;
+use crate::fleet::slot::NodePod;
 use crate::kube_io;
 use crate::node_client::NodeTarget;
 
@@ -87,7 +88,7 @@ fn to_end(pods: &[Arc<Pod>], regions: &[Arc<Guarded>], namespaces: &HashSet<Stri
             pod.annotations().get(REGION_UID).is_some_and(|uid| goes || !staying.contains(uid))
         })
         .filter_map(|pod| {
-            let NodePod { uid, host_ip, running, .. } = NodePod::of(pod);
+            let NodePod { uid, host_ip, running, .. } = node_pod(pod);
             let identity = Identity {
                 name: pod.labels().get(labels::TURN_REGION)?.clone(),
                 namespace: pod.namespace()?,

@@ -5,8 +5,8 @@ mod build;
 mod caches;
 mod dereference;
 mod farewell;
+mod memory;
 mod observed;
-mod plan;
 mod secrets;
 mod status;
 #[cfg(test)]
@@ -25,11 +25,13 @@ use self::apply::{Applied, Incomplete, apply};
 use self::build::Objects;
 use self::caches::{Caches, Guarded};
 use self::dereference::dereference;
-use self::plan::{Choice, plan};
+use self::memory::Memory;
 use self::validate::{Mistakes, Validated, validate};
 use crate::context::Ctx;
 use crate::decisions::{Decision, ObjectRef};
 use crate::error::{Categorised, Category, with_causes};
+use crate::fleet::plan::{Choice, Situation, plan};
+use crate::fleet::rollout::Rollout;
 use crate::kube_io::{self, IoError, Note};
 use crate::metrics::{Outcome as Measured, Queue};
 
@@ -37,7 +39,7 @@ const KIND: &str = "TurnRegion";
 /// Regions reconciled at a time.
 const CONCURRENCY: usize = 8;
 /// A steady region is looked at this often: Secrets are not watched, and nodes are asked how they are.
-const STEADY: Duration = Duration::from_secs(20);
+const STEADY: Duration = Duration::from_secs(15);
 /// A region with something under way.
 const MOVING: Duration = Duration::from_secs(3);
 /// A reconcile that hangs is given up: every call in it has a shorter timeout of its own.
@@ -48,7 +50,7 @@ pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()> + Send + Sync
     let (caches, triggers) = Caches::new(&ctx.client);
     let queue = ctx.metrics.queue(KIND, CONCURRENCY);
     let farewell = tokio::spawn(farewell::run(caches.clone(), ctx.clone()));
-    let state = Arc::new(State { caches: caches.clone(), ctx, queue });
+    let state = Arc::new(State { caches: caches.clone(), memory: Memory::default(), ctx, queue });
     Controller::for_stream(triggers.regions, caches.regions)
         .with_config(Config::default().debounce(Duration::from_millis(200)))
         .reconcile_on(triggers.children)
@@ -67,6 +69,7 @@ pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()> + Send + Sync
 
 struct State {
     caches: Caches,
+    memory: Memory,
     ctx: Arc<Ctx>,
     queue: Queue,
 }
@@ -159,9 +162,25 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     };
     let observed = dereference(&valid, &state.caches, ctx).await.map_err(Error::Dereference)?;
     let objects = Objects::build(&valid, &observed.machines, &ctx.settings.media_node_image);
-    let plan = plan(&valid, &observed, &objects.revision, ctx.clock.now());
-    let applied = apply(&valid, observed, &objects, plan, ctx).await?;
+    let now = ctx.clock.now();
+    let regions = state.caches.regions.state();
+    let scale = state.memory.scale(&valid, &observed, &regions, decided_before(region), (now, ctx.clock.instant()));
+    let plan = plan(Situation {
+        policy: &valid.fleet,
+        scale: &scale,
+        slots: &observed.slots,
+        machines: &observed.for_fleet(),
+        revision: &objects.revision,
+        now,
+    });
+    let applied = apply(&valid, observed, &objects, scale, plan, ctx).await?;
     Ok(Outcome::Managed(Box::new(applied)))
+}
+
+/// The number of relays that was decided last, also by another leader.
+fn decided_before(region: &TurnRegion) -> Option<u32> {
+    let scaling = region.status.as_ref()?.scaling.as_ref()?;
+    u32::try_from(scaling.desired).ok()
 }
 
 /// An object that was stored under an older schema and cannot be read is told about, and stops nobody else.
@@ -205,7 +224,8 @@ async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &Tu
         Ok(Outcome::External { .. }) | Err(_) => &[],
     };
     for choice in done {
-        record(region, choice.clone(), false, ctx).await;
+        let warning = choice.kind == "halt";
+        record(region, choice.clone(), warning, ctx).await;
     }
     match outcome {
         Ok(_) => {}
@@ -270,6 +290,8 @@ fn action(kind: &'static str) -> &'static str {
         "restore" => "Restore",
         "certify" => "Certify",
         "refuse" => "Refuse",
+        "scale" => "Scale",
+        "halt" => "Halt",
         other => other,
     }
 }
@@ -284,8 +306,12 @@ fn next_look(outcome: &Outcome) -> Action {
 }
 
 fn is_moving(applied: &Applied) -> bool {
-    let settled = applied.slots.iter().all(|slot| slot.serves() && slot.intent().is_none());
-    !settled || applied.slots.len() != applied.desired as usize || !applied.waiting.is_empty()
+    // What was stopped, or is held by somebody, does not go on by itself.
+    if matches!(applied.rollout, Rollout::Paused | Rollout::Failed { .. }) {
+        return false;
+    }
+    let settled = applied.slots.iter().all(|slot| slot.serves() && slot.intent.is_none());
+    !settled || applied.slots.len() != applied.scale.desired as usize || !applied.waiting.is_empty()
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]

@@ -1,18 +1,18 @@
 //! What is there: machines, slots and their nodes, as values that the pure steps can look at. No client, no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use rtcfleet_crds::labels;
-use rtcfleet_node_api::{NodeState, NodeStatus};
 
 use super::secrets::{AuthSecret, TlsSecret};
 use super::validate::{AddressesFrom, ManagedRegion};
+use crate::fleet;
+use crate::fleet::slot::{Intent, NodePod, NodeReport, Slot};
 
 /// Template annotation: hash of everything that a node must be exchanged for.
 pub const REVISION: &str = "rtcfleet.dev/revision";
@@ -24,6 +24,8 @@ pub const INTENT: &str = "rtcfleet.dev/intent";
 pub struct Observed {
     pub machines: Vec<Machine>,
     pub slots: Vec<Slot>,
+    /// Of the slots, by their numbers.
+    pub deployments: BTreeMap<u32, Deployment>,
     pub auth: AuthSecret,
     /// None without a TLS listener.
     pub tls: Option<TlsSecret>,
@@ -32,12 +34,27 @@ pub struct Observed {
     pub budget: Option<PodDisruptionBudget>,
 }
 
+impl Observed {
+    /// The machines as decisions see them.
+    pub fn for_fleet(&self) -> Vec<fleet::machine::Machine> {
+        let one = |machine: &Machine| fleet::machine::Machine {
+            name: machine.name.clone(),
+            usable: machine.usable,
+            leaving: machine.leaving,
+            addressed: !machine.addresses.is_empty(),
+        };
+        self.machines.iter().map(one).collect()
+    }
+}
+
 /// A machine of the region that relays may run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     pub name: String,
-    /// Ready and not cordoned.
+    /// Takes new pods: ready, and not leaving.
     pub usable: bool,
+    /// Cordoned, or about to be removed.
+    pub leaving: bool,
     /// Where relayed ports are opened: one address a family at the most, IPv4 first.
     pub addresses: Vec<IpAddr>,
     /// What clients are told where it differs, in the same order of families.
@@ -45,6 +62,14 @@ pub struct Machine {
     /// What the cloud calls this type of machine: what its network can carry is known for some.
     pub instance_type: Option<String>,
 }
+
+/// Taints of cluster-autoscaler, Karpenter and the handlers of spot notices on a machine that is about to go.
+const REMOVAL_TAINTS: [&str; 4] = [
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "aws-node-termination-handler/spot-itn",
+    "cloud.google.com/impending-node-termination",
+];
 
 /// The well-known label that cloud providers set on their machines.
 const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
@@ -78,7 +103,9 @@ impl Machine {
         let public: Vec<IpAddr> = public.collect();
         let public = if public == addresses { Vec::new() } else { public };
         let instance_type = node_labels.get(INSTANCE_TYPE).cloned();
-        Some(Self { name: node.name_any(), usable: usable(node), addresses, public, instance_type })
+        let leaving = is_leaving(node);
+        let usable = is_ready(node) && !leaving;
+        Some(Self { name: node.name_any(), usable, leaving, addresses, public, instance_type })
     }
 
     /// What clients are told.
@@ -87,11 +114,22 @@ impl Machine {
     }
 }
 
-fn usable(node: &Node) -> bool {
-    let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+/// Machines whose kubelets are heard of, whatever region they are of.
+pub fn reachable<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeSet<String> {
+    nodes.filter(|node| is_ready(node)).map(ResourceExt::name_any).collect()
+}
+
+fn is_ready(node: &Node) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    ready && !cordoned
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Cordoned, or marked by one of those who remove machines.
+fn is_leaving(node: &Node) -> bool {
+    let spec = node.spec.as_ref();
+    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let marked = taints.into_iter().any(|taint| REMOVAL_TAINTS.contains(&taint.key.as_str()));
+    marked || spec.and_then(|spec| spec.unschedulable) == Some(true)
 }
 
 fn status_addresses(node: &Node, kind: &str) -> Vec<IpAddr> {
@@ -108,172 +146,32 @@ fn one_a_family(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     first.into_values().collect()
 }
 
-/// What is to happen with a slot. Kept as an annotation of its Deployment, so that a new leader goes on with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intent {
-    /// Drained until `deadline`, then given the new template; ends when the new node serves.
-    Exchange { deadline: Timestamp },
-    /// Drained until `deadline`, then deleted.
-    Retire { deadline: Timestamp },
+/// The Deployments by slot. One that is not called `<region>-<slot>` is not one of ours. The name decides and not the
+/// label, because a label can be edited, and is then put back.
+pub fn by_slot(region: &str, deployments: Vec<Deployment>) -> BTreeMap<u32, Deployment> {
+    let slot = |deployment: &Deployment| deployment.name_any().strip_prefix(region)?.strip_prefix('-')?.parse().ok();
+    deployments.into_iter().filter_map(|deployment| Some((slot(&deployment)?, deployment))).collect()
 }
 
-impl Intent {
-    /// What `status.draining` and Events call it.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Exchange { .. } => "Upgrade",
-            Self::Retire { .. } => "ScaleDown",
-        }
-    }
-
-    pub fn deadline(self) -> Timestamp {
-        match self {
-            Self::Exchange { deadline } | Self::Retire { deadline } => deadline,
-        }
-    }
-
-    /// As the annotation holds it.
-    pub fn text(self) -> String {
-        format!("{} {}", self.reason(), self.deadline())
-    }
-
-    /// An annotation that is no intent counts as none: whoever wrote it, the plan decides anew.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (reason, deadline) = text.split_once(' ')?;
-        let deadline = deadline.parse().ok()?;
-        match reason {
-            "Upgrade" => Some(Self::Exchange { deadline }),
-            "ScaleDown" => Some(Self::Retire { deadline }),
-            _ => None,
-        }
-    }
+/// Puts Deployments and pods together, sorted by slot.
+pub fn slots(deployments: &BTreeMap<u32, Deployment>, pods: &[Pod], reachable: &BTreeSet<String>) -> Vec<Slot> {
+    deployments.iter().map(|(index, deployment)| slot(*index, deployment, pod_of(*index, pods), reachable)).collect()
 }
 
-/// One slot: its Deployment, the pod that Kubernetes made of it, and what the node in the pod says.
-#[derive(Clone, Debug)]
-pub struct Slot {
-    pub index: u32,
-    pub deployment: Deployment,
-    /// The youngest pod that is not ending, else the youngest of those that are.
-    pub pod: Option<NodePod>,
-    pub node: NodeReport,
-}
-
-/// What the node in the pod says of itself.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub enum NodeReport {
-    /// Not asked: there is no running pod.
-    #[default]
-    Absent,
-    /// Asked, and no answer.
-    Silent {
-        why: String,
-    },
-    Says(Box<NodeStatus>),
-}
-
-/// A pod of a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodePod {
-    pub name: String,
-    pub uid: String,
-    pub revision: Option<String>,
-    pub machine: Option<String>,
-    pub host_ip: Option<IpAddr>,
-    pub ready: bool,
-    pub running: bool,
-    pub terminating: bool,
-    /// Why it does not run or is not ready, as Kubernetes says it.
-    pub waiting_for: Option<String>,
-}
-
-impl NodePod {
-    pub fn of(pod: &Pod) -> Self {
-        let status = pod.status.clone().unwrap_or_default();
-        let condition = |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind);
-        let is = |kind: &str| condition(kind).is_some_and(|condition| condition.status == "True");
-        let container = status.container_statuses.iter().flatten().next();
-        let waiting = container.and_then(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
-        let unscheduled = condition("PodScheduled").filter(|condition| condition.status == "False");
-        Self {
-            name: pod.name_any(),
-            uid: pod.uid().unwrap_or_default(),
-            revision: pod.annotations().get(REVISION).cloned(),
-            machine: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            host_ip: status.host_ip.as_deref().and_then(|text| text.parse().ok()),
-            ready: is("Ready"),
-            // The phase of a pod whose container crashes again and again stays Running.
-            running: container
-                .is_some_and(|container| container.state.as_ref().is_some_and(|state| state.running.is_some())),
-            terminating: pod.metadata.deletion_timestamp.is_some(),
-            waiting_for: waiting.or_else(|| unscheduled.and_then(|condition| condition.reason.clone())),
-        }
+fn slot(index: u32, deployment: &Deployment, pod: Option<NodePod>, reachable: &BTreeSet<String>) -> Slot {
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    let annotations = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref());
+    let machine = pod.as_ref().and_then(|pod| pod.machine.as_deref());
+    Slot {
+        index,
+        name: deployment.name_any(),
+        revision: annotations.and_then(|annotations| annotations.get(REVISION)).cloned(),
+        intent: deployment.annotations().get(INTENT).and_then(|text| Intent::parse(text)),
+        is_being_deleted: deployment.metadata.deletion_timestamp.is_some(),
+        is_lost: machine.is_some_and(|machine| !reachable.contains(machine)),
+        pod,
+        node: NodeReport::Absent,
     }
-
-    /// It can have live sessions.
-    pub fn may_serve(&self) -> bool {
-        self.running
-    }
-}
-
-impl Slot {
-    pub fn name(&self) -> String {
-        self.deployment.name_any()
-    }
-
-    /// The revision that its template asks for.
-    pub fn revision(&self) -> Option<&str> {
-        let template = &self.deployment.spec.as_ref()?.template;
-        template.metadata.as_ref()?.annotations.as_ref()?.get(REVISION).map(String::as_str)
-    }
-
-    pub fn intent(&self) -> Option<Intent> {
-        Intent::parse(self.deployment.annotations().get(INTENT)?)
-    }
-
-    pub fn is_being_deleted(&self) -> bool {
-        self.deployment.metadata.deletion_timestamp.is_some()
-    }
-
-    /// Serves, and takes new sessions. A node that does not answer us is believed if the kubelet finds it ready:
-    /// the way from here to its admin port is not the way that callers take.
-    pub fn serves(&self) -> bool {
-        let ready = self.pod.as_ref().is_some_and(|pod| pod.ready && !pod.terminating);
-        ready
-            && match &self.node {
-                NodeReport::Says(status) => status.state == NodeState::Active,
-                NodeReport::Silent { .. } | NodeReport::Absent => true,
-            }
-    }
-
-    /// Live sessions, where the node says so.
-    pub fn sessions(&self) -> Option<u64> {
-        match &self.node {
-            NodeReport::Says(status) => Some(status.sessions.allocations),
-            NodeReport::Silent { .. } | NodeReport::Absent => None,
-        }
-    }
-
-    pub fn state(&self) -> Option<NodeState> {
-        match &self.node {
-            NodeReport::Says(status) => Some(status.state),
-            NodeReport::Silent { .. } | NodeReport::Absent => None,
-        }
-    }
-}
-
-/// Puts Deployments and pods together, sorted by slot. A Deployment that is not called `<region>-<slot>` is not one of
-/// ours. The name decides and not the label, because a label can be edited, and is then put back.
-pub fn slots(region: &str, deployments: Vec<Deployment>, pods: &[Pod]) -> Vec<Slot> {
-    let mut slots: Vec<Slot> = deployments
-        .into_iter()
-        .filter_map(|deployment| {
-            let index = deployment.name_any().strip_prefix(region)?.strip_prefix('-')?.parse().ok()?;
-            Some(Slot { index, deployment, pod: pod_of(index, pods), node: NodeReport::Absent })
-        })
-        .collect();
-    slots.sort_by_key(|slot| slot.index);
-    slots
 }
 
 fn pod_of(index: u32, pods: &[Pod]) -> Option<NodePod> {
@@ -286,7 +184,36 @@ fn pod_of(index: u32, pods: &[Pod]) -> Option<NodePod> {
         let created = pod.creation_timestamp().map(|time| time.0);
         (pod.metadata.deletion_timestamp.is_none(), created, pod.name_any())
     })?;
-    Some(NodePod::of(youngest))
+    Some(node_pod(youngest))
+}
+
+/// A pod without the object.
+pub fn node_pod(pod: &Pod) -> NodePod {
+    let status = pod.status.clone().unwrap_or_default();
+    let condition = |kind: &str| status.conditions.iter().flatten().find(|condition| condition.type_ == kind);
+    let is = |kind: &str| condition(kind).is_some_and(|condition| condition.status == "True");
+    let container = status.container_statuses.iter().flatten().next();
+    let waiting = container.and_then(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let unscheduled = condition("PodScheduled").filter(|condition| condition.status == "False");
+    NodePod {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        revision: pod.annotations().get(REVISION).cloned(),
+        machine: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        host_ip: status.host_ip.as_deref().and_then(|text| text.parse().ok()),
+        ready: is("Ready"),
+        // The phase of a pod whose container crashes again and again stays Running.
+        running: container
+            .is_some_and(|container| container.state.as_ref().is_some_and(|state| state.running.is_some())),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        waiting_for: waiting.or_else(|| unscheduled.and_then(|condition| condition.reason.clone())),
+        created: pod.creation_timestamp().map(|time| time.0),
+        start: container.filter(|container| container.restart_count == 0).and_then(|_| {
+            let ready = condition("Ready").filter(|condition| condition.status == "True")?;
+            let took = ready.last_transition_time.as_ref()?.0.duration_since(pod.creation_timestamp()?.0);
+            took.try_into().ok()
+        }),
+    }
 }
 
 fn slot_of(labels_of_object: &BTreeMap<String, String>) -> Option<u32> {
@@ -340,24 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn an_intent_survives_being_written_down() {
-        let deadline: Timestamp = "2026-02-01T10:00:00Z".parse().unwrap();
-        for intent in [Intent::Exchange { deadline }, Intent::Retire { deadline }] {
-            assert_eq!(Intent::parse(&intent.text()), Some(intent));
-        }
-        for text in ["", "Upgrade", "Upgrade soon", "Other 2026-02-01T10:00:00Z"] {
-            assert_eq!(Intent::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn a_deployment_is_the_slot_of_its_name_whatever_its_label_says() {
         let deployment = |name: &str| -> Deployment {
             let metadata = serde_json::json!({"name": name, "labels": {labels::SLOT: "9"}});
             serde_json::from_value(serde_json::json!({ "metadata": metadata })).unwrap()
         };
         let all = ["a-1", "a-0", "a-b-2", "b-3", "a"].map(deployment).into();
-        let found: Vec<u32> = slots("a", all, &[]).iter().map(|slot| slot.index).collect();
+        let found: Vec<u32> = by_slot("a", all).into_keys().collect();
         assert_eq!(found, [0, 1]);
     }
 

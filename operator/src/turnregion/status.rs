@@ -8,12 +8,16 @@ use rtcfleet_crds::condition::{
     CAPACITY_LIMITED, CAPACITY_UNKNOWN, CERTIFICATE_EXPIRING, DRAINING, NOT_IN_EFFECT, PEER_RULES_VIOLATED, READY,
     RECONCILING, STALLED, Status, Wanted, merge,
 };
-use rtcfleet_crds::turn_region::{DrainingNode, NodeCounts, ScalingStatus};
+use rtcfleet_crds::turn_region::{DrainingNode, NodeCounts, ScalingStatus, UpgradeStatus, Utilisation};
 use rtcfleet_node_api::NodeState;
 
 use super::apply::Applied;
-use super::observed::{Intent, Machine, NodeReport, Slot};
+use super::observed::Machine;
 use super::secrets::MissingSecret;
+use crate::fleet::load::Load;
+use crate::fleet::rollout::Rollout;
+use crate::fleet::scale::{Limit, Scale};
+use crate::fleet::slot::{Intent, NodeReport, Slot};
 
 /// What nodes said of themselves.
 const OF_NODES: [&str; 3] = [CERTIFICATE_EXPIRING, PEER_RULES_VIOLATED, CAPACITY_UNKNOWN];
@@ -26,10 +30,9 @@ pub fn applied(
     now: Timestamp,
 ) -> TurnRegionStatus {
     let Applied {
-        desired,
-        reason,
+        scale,
+        rollout,
         max_unavailable,
-        limited_by,
         slots,
         machines,
         missing,
@@ -41,10 +44,15 @@ pub fn applied(
         done: _,
         again: _,
     } = applied;
-    let live: Vec<&Slot> = slots.iter().filter(|slot| !slot.is_being_deleted()).collect();
-    let fleet = Fleet::of(&live, *desired, *max_unavailable, revision);
+    let Scale { desired, least: _, reason, limited_by, rules: _, load, expected: _, lead_time: _ } = scale;
+    let live: Vec<&Slot> = slots.iter().filter(|slot| !slot.is_being_deleted).collect();
+    let fleet = Fleet::of(&live, scale, *max_unavailable, revision);
     let mut wanted = vec![fleet.ready(missing)];
-    wanted.extend(fleet.reconciling(waiting, missing));
+    match failed_upgrade(rollout) {
+        // Reconciling would be read first, and nothing goes on by itself.
+        Some(stalled) => wanted.push(stalled),
+        None => wanted.extend(fleet.reconciling(waiting, missing)),
+    }
     wanted.extend(fleet.draining(&live));
     wanted.extend(limited(limited_by, *desired, machines));
     wanted.extend(missing.iter().map(lacking));
@@ -63,8 +71,10 @@ pub fn applied(
         scaling: Some(ScalingStatus {
             desired: count(*desired as usize),
             reason: (*reason).to_owned(),
-            limited_by: limited_by.iter().map(|limit| (*limit).to_owned()).collect(),
+            limited_by: limited_by.iter().map(|limit| limit.text().to_owned()).collect(),
         }),
+        utilisation: utilisation(load, before.and_then(|status| status.utilisation)),
+        upgrade: upgrade(rollout, &live, revision),
         draining: draining(&live),
         addresses: addresses(&live, machines),
         revision: Some(revision.clone()),
@@ -135,9 +145,56 @@ fn conditions_of(status: Option<&TurnRegionStatus>) -> &[k8s_openapi::apimachine
     status.map_or(&[], |status| &status.conditions)
 }
 
+fn failed_upgrade(rollout: &Rollout) -> Option<Wanted> {
+    let Rollout::Failed { slot, why } = rollout else { return None };
+    Some(Wanted {
+        kind: STALLED,
+        status: Status::True,
+        reason: "UpgradeFailed",
+        message: format!(
+            "slot {slot} does not serve with the new template ({why}), and no other slot gets it: correct what was changed, or change it back"
+        ),
+    })
+}
+
+fn upgrade(rollout: &Rollout, slots: &[&Slot], revision: &str) -> Option<UpgradeStatus> {
+    let state = match rollout {
+        Rollout::Done => return None,
+        Rollout::Next(_) => "Rolling",
+        Rollout::Canary { .. } => "Canary",
+        Rollout::Paused => "Paused",
+        Rollout::Failed { .. } => "Failed",
+    };
+    let (updated, outdated): (Vec<&Slot>, Vec<&Slot>) =
+        slots.iter().partition(|slot| slot.revision.as_deref() == Some(revision));
+    Some(UpgradeStatus { state: state.to_owned(), updated: count(updated.len()), outdated: count(outdated.len()) })
+}
+
+/// In steps, and a step is left only when the load is clearly beyond it: a status that follows every packet would be
+/// written in every pass. None where nobody asked for the load, or hardly anybody told.
+fn utilisation(load: &Load, before: Option<Utilisation>) -> Option<Utilisation> {
+    const STEP: f64 = 10.0;
+    const SLACK: f64 = 5.0;
+    if load.reporting == 0 || load.is_blind() {
+        return None;
+    }
+    let percent = load.up.whole / f64::from(load.reporting) * 100.0;
+    if let Some(before) = before {
+        let shown = f64::from(before.percent);
+        if percent > shown - SLACK && percent < shown + STEP + SLACK {
+            return Some(before);
+        }
+    }
+    #[allow(clippy::cast_possible_truncation)] // at most a few hundred
+    let step = (percent / STEP).floor() as i32;
+    Some(Utilisation { percent: step * 10 })
+}
+
 /// How the slots stand against what is wanted.
 struct Fleet<'a> {
     desired: usize,
+    /// As many are needed; those beyond are there for load.
+    least: usize,
     serving: usize,
     /// Slots that may be out of service just now: being exchanged, within `upgrade.maxUnavailable`.
     planned: usize,
@@ -149,37 +206,43 @@ struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    fn of(slots: &[&'a Slot], desired: u32, max_unavailable: u32, revision: &str) -> Self {
-        let stays = |slot: &&&'a Slot| !matches!(slot.intent(), Some(Intent::Retire { .. }));
-        let in_exchange = |slot: &&&'a Slot| matches!(slot.intent(), Some(Intent::Exchange { .. }));
-        let exchanging = slots.iter().filter(in_exchange).filter(|slot| !slot.serves() && !is_broken(slot)).count();
-        let absent = slots.iter().find(|slot| !slot.serves() && (slot.intent().is_none() || is_broken(slot)));
+    fn of(slots: &[&'a Slot], scale: &Scale, max_unavailable: u32, revision: &str) -> Self {
+        let stays = |slot: &&&'a Slot| !slot.is_going();
+        let in_exchange = |slot: &&&'a Slot| matches!(slot.intent, Some(Intent::Exchange { .. }));
+        let exchanging = slots.iter().filter(in_exchange).filter(|slot| !slot.serves() && !slot.is_broken()).count();
+        let absent = slots.iter().find(|slot| !slot.serves() && (slot.intent.is_none() || slot.is_broken()));
         Self {
-            desired: desired as usize,
+            desired: scale.desired as usize,
+            least: scale.least.min(scale.desired) as usize,
             serving: slots.iter().filter(|slot| slot.serves()).count(),
             planned: exchanging.min(max_unavailable as usize),
             absent: absent.map(|slot| (slot.index, why_absent(slot))),
-            outdated: slots.iter().filter(stays).filter(|slot| slot.revision() != Some(revision)).count(),
+            outdated: slots.iter().filter(stays).filter(|slot| slot.revision.as_deref() != Some(revision)).count(),
             exchanged: slots
                 .iter()
                 .filter(in_exchange)
-                .find(|slot| slot.revision() == Some(revision))
+                .find(|slot| slot.revision.as_deref() == Some(revision))
                 .map(|slot| slot.index),
         }
     }
 
     fn ready(&self, missing: &[MissingSecret]) -> Wanted {
-        let enough = self.serving + self.planned >= self.desired;
+        let enough = self.serving + self.planned >= self.least;
         let told = |status, reason, message| Wanted { kind: READY, status, reason, message };
         match (enough, missing.first()) {
             (true, _) if self.desired == 0 => told(Status::True, "ScaledToZero", "no relay is wanted".into()),
             (true, _) if self.serving >= self.desired => {
                 told(Status::True, "Serving", format!("{} of {} relays serve", self.desired, self.desired))
             }
-            (true, _) => told(
+            (true, _) if self.serving + self.planned >= self.desired => told(
                 Status::True,
                 "Serving",
                 format!("{} of {} relays serve; the others are being exchanged", self.serving, self.desired),
+            ),
+            (true, _) => told(
+                Status::True,
+                "Serving",
+                format!("{} of {} relays serve; the others are on their way", self.serving, self.desired),
             ),
             (false, Some(secret)) if self.serving == 0 => told(Status::False, secret.reason, secret.message.clone()),
             (false, _) => told(Status::False, "RelaysMissing", self.shortfall()),
@@ -199,7 +262,7 @@ impl<'a> Fleet<'a> {
     fn reconciling(&self, waiting: &[String], missing: &[MissingSecret]) -> Option<Wanted> {
         let (reason, message) = if let Some(slot) = self.exchanged {
             ("Exchanging", format!("slot {slot} starts with its new template"))
-        } else if self.serving + self.planned < self.desired {
+        } else if self.serving + self.planned < self.least {
             match missing.first() {
                 Some(secret) => (secret.reason, secret.message.clone()),
                 None => ("Starting", self.shortfall()),
@@ -225,13 +288,6 @@ impl<'a> Fleet<'a> {
             message: format!("sessions leave slots {}{old}", names.join(", ")),
         })
     }
-}
-
-/// Kubernetes waits for something that does not come by itself soon: an image, a process that stays up. An exchange that
-/// ends so is no planned absence any more. (Unschedulable for a moment is: the ports are free when the old pod is gone.)
-fn is_broken(slot: &Slot) -> bool {
-    let waiting_for = slot.pod.as_ref().and_then(|pod| pod.waiting_for.as_deref());
-    waiting_for.is_some_and(|reason| !matches!(reason, "ContainerCreating" | "PodInitializing" | "Unschedulable"))
 }
 
 fn why_absent(slot: &Slot) -> &str {
@@ -267,7 +323,7 @@ fn draining(slots: &[&Slot]) -> Vec<DrainingNode> {
     slots
         .iter()
         .filter_map(|slot| {
-            let intent = slot.intent()?;
+            let intent = slot.intent?;
             Some(DrainingNode {
                 slot: i32::try_from(slot.index).unwrap_or(i32::MAX),
                 reason: intent.reason().to_owned(),
@@ -277,22 +333,33 @@ fn draining(slots: &[&Slot]) -> Vec<DrainingNode> {
         .collect()
 }
 
-fn limited(limits: &[&'static str], desired: u32, machines: &[Machine]) -> Option<Wanted> {
+/// No figures that move with load: a condition is written when its message changes.
+fn limited(limits: &[Limit], desired: u32, machines: &[Machine]) -> Option<Wanted> {
     let first = limits.first()?;
-    let usable = machines.iter().filter(|machine| machine.usable).count();
-    let nameless: Vec<&str> = machines
-        .iter()
-        .filter(|machine| machine.usable && machine.addresses.is_empty())
-        .map(|machine| machine.name.as_str())
-        .take(5)
-        .collect();
-    let mut message =
-        format!("{desired} relays are wanted, one a machine, and {usable} machines of the region can be used");
-    if !nameless.is_empty() {
-        let nameless = nameless.join(", ");
-        message = format!("{message}; without an address of the kind that spec.addresses names: {nameless}");
+    let message = limits.iter().map(|limit| limitation(*limit, desired, machines)).collect::<Vec<_>>().join("; ");
+    Some(Wanted { kind: CAPACITY_LIMITED, status: Status::True, reason: first.text(), message })
+}
+
+fn limitation(limit: Limit, desired: u32, machines: &[Machine]) -> String {
+    let usable = machines.iter().filter(|machine| machine.usable);
+    match limit {
+        Limit::MaxReplicas => format!(
+            "the load asks for more than {desired} relays: raise spec.scaling.max, or give the relays larger machines"
+        ),
+        Limit::NoMachine => format!(
+            "{desired} relays are wanted or more, one a machine, and {} machines of the region can be used: add machines with its label",
+            usable.count()
+        ),
+        Limit::NoAddress => {
+            let nameless = usable.filter(|machine| machine.addresses.is_empty()).map(|machine| machine.name.as_str());
+            let named = nameless.take(5).collect::<Vec<_>>().join(", ");
+            format!("without an address of the kind that spec.addresses names: {named}")
+        }
+        Limit::MetricsMissing => "fewer than half of the relays tell how busy they are: their number stays as it is until they do; is their admin port reachable?".to_owned(),
+        Limit::NicCapacityUnknown => {
+            "the number of relays follows a guess of what their interfaces can carry: write spec.capacity.nic".to_owned()
+        }
     }
-    Some(Wanted { kind: CAPACITY_LIMITED, status: Status::True, reason: first, message })
 }
 
 fn lacking(secret: &MissingSecret) -> Wanted {

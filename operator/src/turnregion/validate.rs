@@ -3,6 +3,7 @@
 //! The API server has checked the schema and its CEL rules already; what is left is what CEL cannot say, and what an
 //! object stored under an older schema may still hold. Every mistake is reported, not only the first.
 
+mod fleet;
 mod listeners;
 mod peers;
 mod rate;
@@ -16,23 +17,22 @@ use kube::ResourceExt;
 use rtcfleet_crds::TurnRegion;
 use rtcfleet_crds::duration::NotADuration;
 use rtcfleet_crds::turn_region::{
-    AddressSource, Addresses, Auth, Capacity, Mode, Placement, Protocol, Quotas, Relay, Scaling, Template,
-    TurnRegionSpec,
+    AddressSource, Addresses, Auth, Capacity, Mode, Placement, Protocol, Quotas, Relay, Template, TurnRegionSpec,
 };
 
 pub use self::listeners::Listeners;
 pub use self::rate::Rate;
 
 use crate::error::{Categorised, Category};
+use crate::fleet::policy::Policy;
+use crate::fleet::schedule::NotScheduled;
 
 /// Admin and metrics ports of a media node; no listener may have them.
 pub const ADMIN_PORT: u16 = 9443;
 pub const METRICS_PORT: u16 = 9090;
 const OWN_PORTS: [(u16, &str); 2] = [(ADMIN_PORT, "admin"), (METRICS_PORT, "metrics")];
 
-const DEFAULT_REPLICAS: u32 = 2;
 const DEFAULT_MAX_TTL: Duration = Duration::from_hours(24);
-const DEFAULT_DRAIN: Duration = Duration::from_hours(1);
 /// Kubernetes looks whether the pods of a deleted namespace are gone after half of the longest grace period among them.
 const DEFAULT_EVICTION: Duration = Duration::from_secs(45);
 const DEFAULT_PER_USER: u32 = 20;
@@ -100,6 +100,10 @@ pub enum ValidateError {
     NotAnAddress { machine: String, text: String },
     #[error("spec.addresses.machines[{machine}]: two {family} addresses: write at most one a family")]
     TwoAddresses { machine: String, family: &'static str },
+    #[error("spec.scaling.schedule[{at}]: {source}")]
+    Schedule { at: usize, source: NotScheduled },
+    #[error("spec.scaling: min {min} is more than max {max}: write min <= max, such as min: 2 and max: 20")]
+    MinAboveMax { min: u32, max: u32 },
     #[error("spec.{path}: {value} is out of range: write {range}")]
     OutOfRange { path: &'static str, value: i64, range: &'static str },
 }
@@ -125,6 +129,8 @@ impl Categorised for ValidateError {
             | Self::NoAuth
             | Self::NotAnAddress { .. }
             | Self::TwoAddresses { .. }
+            | Self::Schedule { .. }
+            | Self::MinAboveMax { .. }
             | Self::OutOfRange { .. } => Category::UserMustAct,
         }
     }
@@ -187,14 +193,12 @@ pub struct ManagedRegion {
     pub max_ttl: Duration,
     pub quotas: NodeQuotas,
     pub nic: NicCapacity,
-    pub replicas: Replicas,
-    pub max_unavailable: u32,
-    /// How long sessions may stay on a node that is exchanged.
-    pub exchange_drain: Duration,
+    /// How many relays, and how they come and go.
+    pub fleet: Policy,
+    /// Regions of this namespace with the same name here take each other's load.
+    pub failover_group: Option<String>,
     /// How long sessions may stay on a node that Kubernetes ends.
     pub eviction_drain: Duration,
-    /// How long sessions may stay on a node that is to go.
-    pub retire_drain: Duration,
     pub template: Template,
     pub not_in_effect: Vec<String>,
 }
@@ -268,34 +272,6 @@ pub enum AddressesFrom {
     Static(BTreeMap<String, Vec<IpAddr>>),
 }
 
-/// Who decides the number of relays, and what they say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replicas {
-    /// `spec.replicas`: kubectl scale, an HPA or KEDA.
-    External(u32),
-    /// `spec.scaling.min`.
-    Minimum(u32),
-    /// Neither is written.
-    Default(u32),
-}
-
-impl Replicas {
-    pub fn count(self) -> u32 {
-        match self {
-            Self::External(count) | Self::Minimum(count) | Self::Default(count) => count,
-        }
-    }
-
-    /// What `status.scaling.reason` says.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::External(_) => "ExternalScaler",
-            Self::Minimum(_) => "Minimum",
-            Self::Default(_) => "Default",
-        }
-    }
-}
-
 /// Checks the whole object and collects every mistake. `cluster` are the cluster's own networks.
 pub fn validate(region: &TurnRegion, cluster: &[IpNet]) -> Result<Validated, Mistakes> {
     let mut check = Check::default();
@@ -309,12 +285,8 @@ pub fn validate(region: &TurnRegion, cluster: &[IpNet]) -> Result<Validated, Mis
     let ports = check.relay_ports(&relay);
     let (realm, secret, max_ttl) = check.auth(spec.auth.as_ref());
     let upgrade = spec.upgrade.clone().unwrap_or_default();
-    let exchange_drain = check.duration("upgrade.drainDeadline", upgrade.drain_deadline.as_ref(), DEFAULT_DRAIN);
     let eviction_drain =
         check.duration("upgrade.evictionDeadline", upgrade.eviction_deadline.as_ref(), DEFAULT_EVICTION);
-    let scale_down = spec.scaling.as_ref().and_then(|scaling| scaling.scale_down.clone()).unwrap_or_default();
-    let retire_drain =
-        check.duration("scaling.scaleDown.drainDeadline", scale_down.drain_deadline.as_ref(), DEFAULT_DRAIN);
     let managed = ManagedRegion {
         identity,
         region: spec.region.clone(),
@@ -329,11 +301,9 @@ pub fn validate(region: &TurnRegion, cluster: &[IpNet]) -> Result<Validated, Mis
         max_ttl,
         quotas: check.quotas(spec.quotas.as_ref(), ports),
         nic: check.nic(spec.capacity.as_ref()),
-        replicas: check.replicas(spec.replicas, spec.scaling.as_ref()),
-        max_unavailable: check.count("upgrade.maxUnavailable", upgrade.max_unavailable, 1, 1..=100, "1 to 100"),
-        exchange_drain,
+        fleet: check.fleet(spec, &upgrade),
+        failover_group: spec.failover_group.clone(),
         eviction_drain,
-        retire_drain,
         template: spec.template.clone().unwrap_or_default(),
         not_in_effect,
     };
@@ -462,16 +432,6 @@ impl Check {
         rate
     }
 
-    fn replicas(&mut self, replicas: Option<i32>, scaling: Option<&Scaling>) -> Replicas {
-        match (replicas, scaling) {
-            (Some(count), _) => Replicas::External(self.count("replicas", Some(count), 0, 0..=500, "0 to 500")),
-            (None, Some(scaling)) => {
-                Replicas::Minimum(self.count("scaling.min", Some(scaling.min), DEFAULT_REPLICAS, 1..=500, "1 to 500"))
-            }
-            (None, None) => Replicas::Default(DEFAULT_REPLICAS),
-        }
-    }
-
     fn addresses(&mut self, addresses: Option<&Addresses>) -> AddressesFrom {
         let Some(addresses) = addresses else { return AddressesFrom::InternalIp };
         match addresses.from {
@@ -517,7 +477,7 @@ fn not_in_effect(spec: &TurnRegionSpec) -> Vec<String> {
         mode,
         endpoints: _,
         placement: _,
-        failover_group,
+        failover_group: _,
         listeners,
         tls,
         relay: _,
@@ -526,7 +486,7 @@ fn not_in_effect(spec: &TurnRegionSpec) -> Vec<String> {
         quotas: _,
         capacity: _,
         replicas: _,
-        scaling,
+        scaling: _,
         upgrade: _,
         template: _,
         cost,
@@ -544,15 +504,6 @@ fn not_in_effect(spec: &TurnRegionSpec) -> Vec<String> {
         tls.is_some() && listeners.is_some() && no_tls,
         "spec.tls: no listener is TLS; add {name: tls, protocol: TLS, port: 443}, or remove tls".into(),
     );
-    say(failover_group.is_some(), "spec.failoverGroup: regions do not take each other's load yet".into());
-    if let Some(Scaling { min: _, max, target, headroom, scale_down }) = scaling {
-        let automatic = max.is_some() || target.is_some() || headroom.is_some();
-        let stabilization = scale_down.as_ref().is_some_and(|down| down.stabilization.is_some());
-        say(
-            automatic || stabilization,
-            "spec.scaling: load does not change the number of relays yet; there are min of them".into(),
-        );
-    }
     say(cost.is_some(), "spec.cost: costs are not added up yet".into());
     lines
 }

@@ -11,7 +11,7 @@ pub fn budget(region: &ManagedRegion) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: meta(&region.identity, region.identity.name.clone()),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(i32::try_from(region.max_unavailable).unwrap_or(1))),
+            max_unavailable: Some(IntOrString::Int(i32::try_from(region.fleet.max_unavailable).unwrap_or(1))),
             selector: Some(LabelSelector {
                 match_labels: Some(selector(&region.identity)),
                 ..LabelSelector::default()

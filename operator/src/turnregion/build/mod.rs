@@ -38,7 +38,9 @@ pub struct Objects {
 }
 
 impl Objects {
-    pub fn build(region: &ManagedRegion, machines: &[Machine], image: &str) -> Self {
+    /// `default_image` is that of regions that name no other.
+    pub fn build(region: &ManagedRegion, machines: &[Machine], default_image: &str) -> Self {
+        let image = region.template.image.as_deref().unwrap_or(default_image);
         let turn_yaml = config::turn_yaml(region);
         let revision = deployment::revision(region, image, &turn_yaml);
         let turn_name = turn_config_name(&region.identity, &revision);

@@ -9,6 +9,7 @@ fn built(spec: &str) -> (ManagedRegion, Objects) {
     let machine = |name: &str, address: &str, public: Option<&str>| Machine {
         name: name.into(),
         usable: true,
+        leaving: false,
         addresses: vec![address.parse().unwrap()],
         public: public.map(|text| text.parse().unwrap()).into_iter().collect(),
         instance_type: None,

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rtcfleet_crds::condition::{CAPACITY_UNKNOWN, CERTIFICATE_EXPIRING, PEER_RULES_VIOLATED, Status, Wanted};
 use rtcfleet_node_api::{CapacitySource, Certificate, NodeStatus};
 
-use crate::turnregion::observed::{NodeReport, Slot};
+use crate::fleet::slot::{NodeReport, Slot};
 use crate::turnregion::secrets::TlsSecret;
 
 /// A certificate with less left should have been renewed: cert-manager does it at a third of the life, 30 days of 90.

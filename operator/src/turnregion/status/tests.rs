@@ -1,11 +1,12 @@
-use k8s_openapi::api::apps::v1::Deployment;
 use rtcfleet_crds::ConditionsExt;
 use rtcfleet_crds::condition::{AUTH_SECRET_MISSING, TLS_SECRET_MISSING};
 use rtcfleet_node_api::{Counters, NodeStatus, Sessions};
 use serde_json::json;
 
 use super::*;
-use crate::turnregion::observed::{INTENT, NodePod, REVISION};
+use crate::fleet::load::Load;
+use crate::fleet::rollout::Failure;
+use crate::fleet::slot::NodePod;
 use crate::turnregion::secrets::TlsSecret;
 
 pub fn now() -> Timestamp {
@@ -32,12 +33,6 @@ pub fn node(state: NodeState) -> NodeStatus {
 /// A slot that drains for an exchange still has the old template; every other one has the revision `a` of [`pass`].
 fn slot(index: u32, intent: Option<&str>, state: Option<NodeState>) -> Slot {
     let revision = if intent == EXCHANGE && state.is_some() { "old" } else { "a" };
-    let annotations = intent.map(|text| json!({INTENT: text})).unwrap_or_default();
-    let deployment: Deployment = serde_json::from_value(json!({
-        "metadata": {"name": format!("centralindia-{index}"), "annotations": annotations},
-        "spec": {"selector": {}, "template": {"metadata": {"annotations": {REVISION: revision}}}},
-    }))
-    .unwrap();
     let pod = NodePod {
         name: String::new(),
         uid: String::new(),
@@ -48,17 +43,36 @@ fn slot(index: u32, intent: Option<&str>, state: Option<NodeState>) -> Slot {
         running: state.is_some(),
         terminating: false,
         waiting_for: state.is_none().then(|| "ContainerCreating".into()),
+        created: None,
+        start: None,
     };
     let says = |state| NodeReport::Says(Box::new(node(state)));
-    Slot { index, deployment, pod: Some(pod), node: state.map_or(NodeReport::Absent, says) }
+    Slot {
+        index,
+        name: format!("centralindia-{index}"),
+        revision: Some(revision.into()),
+        intent: intent.and_then(Intent::parse),
+        is_being_deleted: false,
+        is_lost: false,
+        pod: Some(pod),
+        node: state.map_or(NodeReport::Absent, says),
+    }
 }
 
 fn pass(desired: u32, slots: Vec<Slot>) -> Applied {
     Applied {
-        desired,
-        reason: "Minimum",
+        scale: Scale {
+            desired,
+            least: desired,
+            reason: "Minimum",
+            limited_by: Vec::new(),
+            rules: Vec::new(),
+            load: Load::default(),
+            expected: 0.0,
+            lead_time: std::time::Duration::from_secs(10),
+        },
+        rollout: Rollout::Done,
         max_unavailable: 1,
-        limited_by: Vec::new(),
         slots,
         machines: Vec::new(),
         missing: Vec::new(),
@@ -262,4 +276,65 @@ fn an_error_of_ours_takes_back_nothing_that_nodes_said() {
 fn an_external_region_is_not_called_healthy() {
     let status = external(1, None, &["spec.mode External: …".into()], now());
     assert_eq!(summary(&status), ("Unknown ExternalNotProbed".into(), vec!["NotInEffect".into()]));
+}
+
+#[test]
+fn relays_that_load_asks_for_beyond_the_minimum_do_not_make_a_region_unready() {
+    let mut growing = pass(3, vec![slot(0, None, ACTIVE), slot(1, None, ACTIVE), slot(2, None, None)]);
+    growing.scale.least = 2;
+    let status = applied(1, None, &growing, now());
+    assert_eq!(summary(&status), ("True Serving".into(), vec![]));
+    let ready = status.conditions.condition(READY).unwrap();
+    assert_eq!(ready.message, "2 of 3 relays serve; the others are on their way");
+    growing.scale.least = 3;
+    assert_eq!(summary(&applied(1, None, &growing, now())).0, "False RelaysMissing");
+}
+
+#[test]
+fn an_upgrade_that_failed_stalls_and_says_what_to_do() {
+    let mut failed = pass(2, vec![slot(0, EXCHANGE, None), slot(1, None, ACTIVE)]);
+    failed.rollout = Rollout::Failed { slot: 0, why: Failure::NotStarted("ErrImagePull".into()) };
+    let status = applied(1, None, &failed, now());
+    assert!(status.conditions.condition(RECONCILING).is_none(), "it would be read first: {status:#?}");
+    let stalled = status.conditions.condition(STALLED).unwrap();
+    assert_eq!(stalled.reason, "UpgradeFailed");
+    assert!(stalled.message.contains("(ErrImagePull)") && stalled.message.contains("change it back"), "{stalled:?}");
+    let upgrade = status.upgrade.unwrap();
+    assert_eq!((upgrade.state.as_str(), upgrade.updated, upgrade.outdated), ("Failed", 2, 0));
+    failed.rollout = Rollout::Done;
+    assert_eq!(applied(1, None, &failed, now()).upgrade, None);
+}
+
+#[test]
+fn every_limit_is_told_with_what_to_do_and_without_figures_that_move() {
+    let mut limited = pass(2, vec![]);
+    limited.scale.limited_by = vec![Limit::MaxReplicas, Limit::MetricsMissing, Limit::NicCapacityUnknown];
+    let status = applied(1, None, &limited, now());
+    assert_eq!(status.scaling.unwrap().limited_by, ["MaxReplicas", "MetricsMissing", "NicCapacityUnknown"]);
+    let told = status.conditions.condition(CAPACITY_LIMITED).unwrap();
+    assert_eq!(told.reason, "MaxReplicas");
+    for part in ["raise spec.scaling.max", "admin port reachable?", "write spec.capacity.nic"] {
+        assert!(told.message.contains(part), "{part}: {}", told.message);
+    }
+}
+
+#[test]
+fn utilisation_is_told_in_steps_and_noise_does_not_move_it() {
+    let told = |percent: f64, before: Option<i32>| {
+        let sum = crate::fleet::load::Sum { whole: percent / 50.0, at_target: 0.0 };
+        let load = Load { nodes: 2, reporting: 2, up: sum, down: sum, guessed: false };
+        utilisation(&load, before.map(|percent| Utilisation { percent })).map(|told| told.percent)
+    };
+    for (case, percent, before, expected) in [
+        ("the first look", 37.0, None, Some(30)),
+        ("within its step", 39.0, Some(30), Some(30)),
+        ("a little above", 44.0, Some(30), Some(30)),
+        ("a little below", 26.0, Some(30), Some(30)),
+        ("clearly above", 46.0, Some(30), Some(40)),
+        ("clearly below", 24.0, Some(30), Some(20)),
+        ("idle", 0.0, Some(10), Some(0)),
+    ] {
+        assert_eq!(told(percent, before), expected, "{case}");
+    }
+    assert_eq!(utilisation(&Load::default(), None), None, "nobody tells");
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fleet::policy::Count;
 use crate::turnregion::test_support::{region, region_with};
 
 fn managed(region: &TurnRegion) -> ManagedRegion {
@@ -24,9 +25,9 @@ fn a_short_region_gets_the_documented_defaults() {
     assert_eq!(region.listeners.certificate(), None);
     assert_eq!(region.nic, NicCapacity::default());
     assert_eq!((region.relay.first(), region.relay.last(), region.relay.count()), (49152, 65535, 16384));
-    assert_eq!(region.replicas, Replicas::Default(2));
+    assert_eq!(region.fleet.count, Count::Default(2));
     assert_eq!(region.quotas, NodeQuotas { per_user: 20, per_node: 16384, bandwidth: None });
-    assert_eq!((region.max_unavailable, region.exchange_drain), (1, Duration::from_hours(1)));
+    assert_eq!((region.fleet.max_unavailable, region.fleet.exchange_drain), (1, Duration::from_hours(1)));
     assert_eq!(region.secret.previous.as_deref(), Some("previous"));
 }
 
@@ -172,7 +173,7 @@ fn what_does_nothing_yet_is_listed_and_what_works_is_not() {
     let spec = "{failoverGroup: india, cost: {perGiB: '7.30', currency: INR}, scaling: {min: 2, max: 20}}";
     let lines = managed(&region_with(spec)).not_in_effect;
     let fields: Vec<&str> = lines.iter().filter_map(|line| line.split_once(": ")).map(|(field, _)| field).collect();
-    assert_eq!(fields, ["spec.failoverGroup", "spec.scaling", "spec.cost"]);
+    assert_eq!(fields, ["spec.cost"]);
     for works in [
         "{}",
         "{listeners: [{name: udp, protocol: UDP, port: 53}, {name: tls, protocol: TLS, port: 443}], tls: {secretName: t}}",

@@ -1,0 +1,212 @@
+//! May the next node get the new revision?
+//!
+//! The first node of a revision is a canary: it must serve a session of its own before another node is touched. A revision
+//! whose nodes do not get there stops where it is.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use rtcfleet_node_api::NodeState;
+use serde_json::{Value, json};
+
+use super::policy::Policy;
+use super::slot::{NodeReport, Slot};
+
+/// A node that Kubernetes cannot start may be a registry that is away for a moment.
+const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// How far a new revision is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rollout {
+    /// Every node has it.
+    Done,
+    /// So many further nodes may be out of service for it.
+    Next(u32),
+    /// A node that has it is not proven yet.
+    Canary { slot: u32 },
+    /// Somebody holds it: `upgrade.paused`.
+    Paused,
+    /// A node that has it does not serve. Nothing else is touched until somebody changes the object.
+    Failed { slot: u32, why: Failure },
+}
+
+/// Why a node of a new revision is not proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Kubernetes does not get it started, in its own words.
+    NotStarted(String),
+    /// It runs, and is not ready.
+    NotReady,
+    /// It is ready, and no session went through it.
+    NotProven,
+    /// It is ready, and does not answer on its admin port.
+    NoAnswer,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(why) => f.write_str(why),
+            Self::NotReady => f.write_str("its pod does not get ready"),
+            Self::NotProven => f.write_str("it is ready, but relays no session of its own"),
+            Self::NoAnswer => f.write_str("it is ready, but does not answer on its admin port"),
+        }
+    }
+}
+
+impl Rollout {
+    /// For decisions.
+    pub fn told(&self) -> Value {
+        match self {
+            Self::Done => json!("Done"),
+            Self::Next(more) => json!({"next": more}),
+            Self::Canary { slot } => json!({"canary": slot}),
+            Self::Paused => json!("Paused"),
+            Self::Failed { slot, why } => json!({"failed": slot, "why": why.to_string()}),
+        }
+    }
+}
+
+/// `slots` are those that stay.
+pub fn judge(policy: &Policy, slots: &[&Slot], revision: &str, now: Timestamp) -> Rollout {
+    let (new, old): (Vec<&Slot>, Vec<&Slot>) =
+        slots.iter().partition(|slot| slot.revision.as_deref() == Some(revision));
+    if old.is_empty() {
+        return Rollout::Done;
+    }
+    let proven = new.iter().filter(|slot| slot.is_proven(revision)).count();
+    // One that was there for long and does not answer holds nobody up, if others have shown that the revision is good.
+    let counts = |slot: &&&Slot| {
+        let forgotten = proven > 0 && is_silent(slot) && is_due(slot, policy, now);
+        !slot.is_lost && !is_leaving(slot) && !forgotten
+    };
+    let mut unproven = new.iter().filter(|slot| !slot.is_proven(revision)).filter(counts);
+    let failed = |slot: &&Slot| Some((slot.index, failure(slot, policy, proven == 0, now)?));
+    if let Some((slot, why)) = unproven.clone().find_map(failed) {
+        return Rollout::Failed { slot, why };
+    }
+    if let Some(slot) = unproven.next() {
+        return Rollout::Canary { slot: slot.index };
+    }
+    if policy.paused {
+        return Rollout::Paused;
+    }
+    Rollout::Next(if new.is_empty() { 1 } else { policy.max_unavailable })
+}
+
+/// `is_first`: no node is proven yet. Once one is, a node that is not ready may be one that was started again, or whose
+/// kubelet is away: the upgrade waits for it, and blames nobody.
+fn failure(slot: &Slot, policy: &Policy, is_first: bool, now: Timestamp) -> Option<Failure> {
+    let pod = slot.pod.as_ref()?;
+    if slot.is_broken() && (age(slot, now)? >= BROKEN_FOR || is_due(slot, policy, now)) {
+        return Some(Failure::NotStarted(pod.waiting_for.clone().unwrap_or_default()));
+    }
+    let why = if !pod.ready {
+        Failure::NotReady
+    } else if is_silent(slot) {
+        Failure::NoAnswer
+    } else {
+        Failure::NotProven
+    };
+    (is_first && is_due(slot, policy, now)).then_some(why)
+}
+
+/// Kubernetes ends it, or somebody drains it: that says nothing of the revision.
+fn is_leaving(slot: &Slot) -> bool {
+    let terminating = slot.pod.as_ref().is_some_and(|pod| pod.terminating);
+    terminating || matches!(slot.state(), Some(NodeState::Draining | NodeState::Drained))
+}
+
+fn is_silent(slot: &Slot) -> bool {
+    matches!(slot.node, NodeReport::Silent { .. })
+}
+
+/// It was made so long ago that it should be proven.
+fn is_due(slot: &Slot, policy: &Policy, now: Timestamp) -> bool {
+    let deadline = SignedDuration::try_from(policy.progress_deadline).unwrap_or(SignedDuration::MAX);
+    age(slot, now).is_some_and(|age| age >= deadline)
+}
+
+fn age(slot: &Slot, now: Timestamp) -> Option<SignedDuration> {
+    Some(now.duration_since(slot.pod.as_ref()?.created?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::test_support::{
+        aged, draining, external, noon, not_ready, old, on, silent, slot, unproven, waiting_for,
+    };
+
+    fn judged(slots: &[Slot]) -> Rollout {
+        let all: Vec<&Slot> = slots.iter().collect();
+        judge(&Policy { max_unavailable: 3, ..external(4) }, &all, "a", noon())
+    }
+
+    #[test]
+    fn the_first_node_is_a_canary_and_the_others_wait_for_its_proof() {
+        let outdated = |index| old(slot(index));
+        for (case, slots, expected) in [
+            ("nothing to do", vec![slot(0), slot(1)], Rollout::Done),
+            ("a fleet that starts has no canary", vec![unproven(slot(0)), unproven(slot(1))], Rollout::Done),
+            ("the canary comes alone", vec![outdated(0), outdated(1)], Rollout::Next(1)),
+            ("it is not proven yet", vec![aged(unproven(slot(0)), 30), outdated(1)], Rollout::Canary { slot: 0 }),
+            ("it starts", vec![aged(not_ready(slot(0)), 30), outdated(1)], Rollout::Canary { slot: 0 }),
+            ("it is proven: the others follow", vec![slot(0), outdated(1)], Rollout::Next(3)),
+            (
+                "its image is not there",
+                vec![aged(waiting_for(slot(0), "ErrImagePull"), 61), outdated(1)],
+                Rollout::Failed { slot: 0, why: Failure::NotStarted("ErrImagePull".into()) },
+            ),
+            (
+                "a registry that is away for a moment",
+                vec![aged(waiting_for(slot(0), "ErrImagePull"), 59), outdated(1)],
+                Rollout::Canary { slot: 0 },
+            ),
+            (
+                "it never gets ready",
+                vec![aged(not_ready(slot(0)), 600), outdated(1)],
+                Rollout::Failed { slot: 0, why: Failure::NotReady },
+            ),
+            (
+                "it is ready and relays nothing",
+                vec![aged(unproven(slot(0)), 600), outdated(1)],
+                Rollout::Failed { slot: 0, why: Failure::NotProven },
+            ),
+            (
+                "it does not answer",
+                vec![aged(silent(slot(0)), 600), outdated(1)],
+                Rollout::Failed { slot: 0, why: Failure::NoAnswer },
+            ),
+            (
+                "one of many does not answer, long after",
+                vec![aged(silent(slot(0)), 6000), slot(2), outdated(1)],
+                Rollout::Next(3),
+            ),
+            (
+                "one that served is started again",
+                vec![aged(not_ready(slot(0)), 6000), slot(2), outdated(1)],
+                Rollout::Canary { slot: 0 },
+            ),
+            ("one is drained by hand", vec![draining(slot(0)), slot(2), outdated(1)], Rollout::Next(3)),
+            (
+                "its machine was lost",
+                vec![Slot { is_lost: true, ..on(silent(slot(0)), "m9") }, slot(1), outdated(2)],
+                Rollout::Next(3),
+            ),
+        ] {
+            assert_eq!(judged(&slots), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_paused_upgrade_goes_no_further_and_still_tells_of_a_failure() {
+        let judged = |slots: &[Slot]| {
+            let all: Vec<&Slot> = slots.iter().collect();
+            judge(&Policy { paused: true, ..external(2) }, &all, "a", noon())
+        };
+        assert_eq!(judged(&[old(slot(0)), old(slot(1))]), Rollout::Paused);
+        assert_eq!(judged(&[slot(0), old(slot(1))]), Rollout::Paused);
+        assert!(matches!(judged(&[aged(not_ready(slot(0)), 600), old(slot(1))]), Rollout::Failed { .. }));
+    }
+}

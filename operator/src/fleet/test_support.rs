@@ -1,0 +1,164 @@
+//! Fixtures for decisions: slots that serve revision `a`, machines, policies.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rtcfleet_node_api::{Counters, CpuLoad, Load, NodeState, NodeStatus, PeerRules, Sessions};
+
+use super::machine::Machine;
+use super::policy::{Count, Policy, Scaling, Target};
+use super::slot::{NodePod, NodeReport, Slot};
+
+pub const TARGET: Target = Target { nic_percent: 65, cpu_percent: 65 };
+
+pub fn noon() -> Timestamp {
+    "2026-02-01T12:00:00Z".parse().expect("a time")
+}
+
+/// From 2 nodes up, with the defaults of the documentation.
+pub fn scaling() -> Scaling {
+    Scaling {
+        min: 2,
+        max: Some(1000),
+        target: TARGET,
+        headroom_percent: 200,
+        survivor_percent: Some(85),
+        stabilization: Duration::from_mins(5),
+        schedule: Vec::new(),
+    }
+}
+
+pub fn external(count: u32) -> Policy {
+    policy(Count::External(count))
+}
+
+pub fn policy(count: Count) -> Policy {
+    Policy {
+        count,
+        max_unavailable: 1,
+        exchange_drain: Duration::from_hours(1),
+        retire_drain: Duration::from_hours(1),
+        max_draining: None,
+        paused: false,
+        progress_deadline: Duration::from_mins(10),
+    }
+}
+
+pub fn machine(name: &str) -> Machine {
+    Machine { name: name.to_owned(), usable: true, leaving: false, addressed: true }
+}
+
+/// What an idle node says.
+pub fn status(state: NodeState) -> NodeStatus {
+    NodeStatus {
+        state,
+        version: "1".into(),
+        config_hash: String::new(),
+        started_at: noon(),
+        public_addresses: Vec::new(),
+        drain: None,
+        sessions: Sessions::default(),
+        counters: Counters::default(),
+        certificate: None,
+        peer_rules: Some(PeerRules { checked_at: noon(), granted: Vec::new() }),
+        load: None,
+    }
+}
+
+/// It serves revision `a` on a machine of its own, idle and proven.
+pub fn slot(index: u32) -> Slot {
+    Slot {
+        index,
+        name: format!("centralindia-{index}"),
+        revision: Some("a".into()),
+        intent: None,
+        is_being_deleted: false,
+        is_lost: false,
+        pod: Some(NodePod {
+            name: format!("centralindia-{index}-x"),
+            uid: String::new(),
+            revision: Some("a".into()),
+            machine: Some(format!("own-{index}")),
+            host_ip: None,
+            ready: true,
+            running: true,
+            terminating: false,
+            waiting_for: None,
+            created: Some(noon() - SignedDuration::from_hours(1)),
+            start: Some(Duration::from_secs(10)),
+        }),
+        node: NodeReport::Says(Box::new(status(NodeState::Active))),
+    }
+}
+
+fn says(slot: &mut Slot) -> &mut NodeStatus {
+    let NodeReport::Says(status) = &mut slot.node else { panic!("it answers") };
+    status
+}
+
+fn pod(slot: &mut Slot) -> &mut NodePod {
+    slot.pod.as_mut().expect("it has a pod")
+}
+
+/// Busy processors: `part` of a node.
+pub fn with_load(mut slot: Slot, part: f64) -> Slot {
+    let cpu = CpuLoad { process_percent: part * 100.0, machine_percent: part * 100.0, softirq_percent: 0.0 };
+    says(&mut slot).load = Some(Load { window_seconds: 15.0, cpu, nic: None });
+    slot
+}
+
+pub fn with_sessions(mut slot: Slot, allocations: u64) -> Slot {
+    says(&mut slot).sessions = Sessions { allocations };
+    slot
+}
+
+pub fn on(mut slot: Slot, machine: &str) -> Slot {
+    pod(&mut slot).machine = Some(machine.to_owned());
+    slot
+}
+
+/// It serves another revision.
+pub fn old(mut slot: Slot) -> Slot {
+    pod(&mut slot).revision = Some("old".into());
+    Slot { revision: Some("old".into()), ..slot }
+}
+
+pub fn silent(slot: Slot) -> Slot {
+    Slot { node: NodeReport::Silent { why: "timed out".into() }, ..slot }
+}
+
+pub fn stopped(mut slot: Slot) -> Slot {
+    let pod = pod(&mut slot);
+    (pod.running, pod.ready) = (false, false);
+    Slot { node: NodeReport::Absent, ..slot }
+}
+
+/// It runs and has not begun to serve.
+pub fn not_ready(mut slot: Slot) -> Slot {
+    pod(&mut slot).ready = false;
+    says(&mut slot).state = NodeState::Starting;
+    slot
+}
+
+pub fn draining(mut slot: Slot) -> Slot {
+    says(&mut slot).state = NodeState::Draining;
+    slot
+}
+
+/// It serves, and no session of its own went through it yet.
+pub fn unproven(mut slot: Slot) -> Slot {
+    says(&mut slot).peer_rules = None;
+    slot
+}
+
+pub fn waiting_for(slot: Slot, reason: &str) -> Slot {
+    let mut slot = stopped(slot);
+    pod(&mut slot).waiting_for = Some(reason.to_owned());
+    slot
+}
+
+/// Its pod was made so many seconds ago.
+pub fn aged(mut slot: Slot, seconds: i64) -> Slot {
+    pod(&mut slot).created = Some(noon() - SignedDuration::from_secs(seconds));
+    slot
+}
