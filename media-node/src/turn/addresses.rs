@@ -1,13 +1,21 @@
 //! Which addresses this machine has, and which of them relays when the configuration leaves it open.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
-use super::proto::{RelayAddress, RelayAddresses};
+use super::proto::{RelayAddress, RelayAddresses, Shared};
 use crate::config::Listener;
 
 /// Somewhere beyond the default route. Nothing is ever sent there (RFC 5737, RFC 3849).
 const FAR_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 const FAR_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 9);
+
+/// Between two looks at the interfaces.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// For each family that has a listener: the address of the first listener bound to one, or else the address that the
 /// default route leaves from.
@@ -69,10 +77,44 @@ pub fn own() -> Vec<IpAddr> {
     own
 }
 
+/// Tells the servers what addresses this machine has, now and whenever it gets others: a virtual one that is moved here, or the
+/// next temporary one of IPv6. On a thread of its own, as the kernel keeps who asks waiting while interfaces are being changed.
+pub fn follow(shared: Arc<Shared>) {
+    tell(&shared, &own());
+    let looking = thread::Builder::new().name("addresses".to_owned()).spawn(move || {
+        loop {
+            thread::sleep(AGAIN);
+            tell(&shared, &own());
+        }
+    });
+    if let Err(error) = looking {
+        tracing::warn!(%error, "addresses that this machine gets later may be peers: raise the limit on threads");
+    }
+}
+
+/// No machine is without an address: none is a look that failed, and what was known stays.
+fn tell(shared: &Shared, own: &[IpAddr]) {
+    if !own.is_empty() && *shared.own_addresses() != *own {
+        shared.set_own_addresses(own);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Protocol;
+    use crate::{config::Protocol, turn::proto::test_support::World};
+
+    #[test]
+    fn a_look_that_failed_does_not_forget_the_addresses_of_this_machine() {
+        let world = World::new();
+        let own = own();
+        assert!(own.iter().any(IpAddr::is_loopback), "{own:?}");
+        tell(&world.shared, &own);
+        tell(&world.shared, &[]);
+        assert_eq!(*world.shared.own_addresses(), *own);
+        tell(&world.shared, &own[..1]);
+        assert_eq!(*world.shared.own_addresses(), own[..1]);
+    }
 
     #[test]
     fn relay_addresses_that_nobody_wrote_are_those_of_the_listeners_or_of_the_default_route() {

@@ -465,6 +465,7 @@ fn start_shards(
     let server = Arc::new(server_config(config, relays));
     let shards = u16::try_from(listeners.udp.len()).unwrap_or(u16::MAX);
     let shared = Shared::new(&server, shards, secrets, nonce_key);
+    addresses::follow(Arc::clone(&shared));
     let sockets = io::relay_descriptors(descriptors, listeners.descriptors());
     if sockets < u64::from(config.quotas.total) {
         tracing::info!(
@@ -487,7 +488,6 @@ fn server_config(config: &TurnConfig, relays: RelayAddresses) -> ServerConfig {
     }
     ServerConfig {
         peers: PeerPolicy::new(config.allow_peers.clone(), config.deny_peers.clone()),
-        own_addresses: addresses::own(),
         max_credential_ttl: config.auth.max_ttl,
         quotas: config.quotas,
         limits: config.limits,

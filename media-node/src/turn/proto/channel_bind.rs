@@ -24,7 +24,7 @@ impl Server {
         if allocation.relay(Family::of_socket(peer)).is_none() {
             return Err(Outcome::PeerAddressFamilyMismatch);
         }
-        match standing(&self.config, peer.ip()) {
+        match standing(&self.config, &self.shared.own_addresses(), peer.ip()) {
             // A port that no client of this node can ever be relayed through.
             Standing::OwnRelay if !self.config.ports.contains(peer.port()) => return Err(Outcome::Forbidden),
             Standing::Open | Standing::OwnRelay => {}

@@ -14,9 +14,6 @@ pub struct ServerConfig {
     pub relays: RelayAddresses,
     pub ports: PortRange,
     pub peers: PeerPolicy,
-    /// Further addresses of this machine (its interfaces). Never peers, whatever the policy says. The relay addresses
-    /// and their public forms need not be listed.
-    pub own_addresses: Vec<IpAddr>,
     /// A username that expires later than this from now is refused. Default 24 hours.
     pub max_credential_ttl: Duration,
     pub quotas: Quotas,
@@ -35,7 +32,6 @@ impl ServerConfig {
             relays,
             ports,
             peers: PeerPolicy::default(),
-            own_addresses: Vec::new(),
             max_credential_ttl: Duration::from_hours(24),
             quotas: Quotas::default(),
             lifetimes: Lifetimes::default(),

@@ -20,7 +20,8 @@ impl Server {
         if peers.iter().any(|peer| allocation.relay(Family::of(*peer)).is_none()) {
             return Err(Outcome::PeerAddressFamilyMismatch);
         }
-        if peers.iter().any(|peer| standing(&self.config, *peer) == Standing::Forbidden) {
+        let own = self.shared.own_addresses();
+        if peers.iter().any(|peer| standing(&self.config, &own, *peer) == Standing::Forbidden) {
             return Err(Outcome::Forbidden);
         }
         let (lifetime, limit) = (self.config.lifetimes.permission, self.config.limits.permissions);

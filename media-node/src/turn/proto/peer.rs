@@ -130,17 +130,16 @@ pub(super) enum Standing {
     Forbidden,
 }
 
-pub(super) fn standing(config: &ServerConfig, peer: IpAddr) -> Standing {
+/// `own` are the addresses of the machine.
+pub(super) fn standing(config: &ServerConfig, own: &[IpAddr], peer: IpAddr) -> Standing {
     if config.relays.get(Family::of(peer)).is_some_and(|relay| relay.public == peer) {
         let closed = contains(&config.peers.deny, peer);
         return if closed { Standing::Forbidden } else { Standing::OwnRelay };
     }
     // Behind a 1:1 NAT `local` is another address than clients were told, so nobody asks for it in good faith.
-    let own = |form| {
-        config.own_addresses.contains(&form)
-            || config.relays.iter().any(|relay| relay.local == form || relay.public == form)
-    };
-    if forms(peer).any(own) || !config.peers.allows(peer) { Standing::Forbidden } else { Standing::Open }
+    let is_own =
+        |form| own.contains(&form) || config.relays.iter().any(|relay| relay.local == form || relay.public == form);
+    if forms(peer).any(is_own) || !config.peers.allows(peer) { Standing::Forbidden } else { Standing::Open }
 }
 
 #[cfg(test)]
@@ -252,19 +251,20 @@ mod tests {
         let ports = PortRange::parse(50_000, 50_099).unwrap();
         let config = ServerConfig {
             peers: PeerPolicy::new(nets(&["0.0.0.0/0", "::/0"]), vec![]),
-            own_addresses: vec![ip("198.51.100.7"), ip("2001:db8::7")],
             ..ServerConfig::new(Realm::parse("turn.example.org").unwrap(), relays, ports)
         };
-        assert_eq!(standing(&config, ip("203.0.113.7")), Standing::OwnRelay);
+        let machine = [ip("198.51.100.7"), ip("2001:db8::7")];
+        let standing = |peer| standing(&config, &machine, peer);
+        assert_eq!(standing(ip("203.0.113.7")), Standing::OwnRelay);
         for own in ["10.0.0.7", "198.51.100.7", "2001:db8::7"] {
-            assert_eq!(standing(&config, ip(own)), Standing::Forbidden, "{own}");
+            assert_eq!(standing(ip(own)), Standing::Forbidden, "{own}");
         }
         for own in ["10.0.0.7", "198.51.100.7", "203.0.113.7"] {
             for (form, peer) in carriers(own.parse().unwrap()) {
-                assert_eq!(standing(&config, peer), Standing::Forbidden, "{form}: {peer}");
+                assert_eq!(standing(peer), Standing::Forbidden, "{form}: {peer}");
             }
         }
-        assert_eq!(standing(&config, ip("127.0.0.1")), Standing::Open, "opened");
+        assert_eq!(standing(ip("127.0.0.1")), Standing::Open, "opened");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! The reservation counts in the quotas until it is used or expires; its timer is the maker's.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -31,6 +32,7 @@ use super::usernames::Usernames;
 #[derive(Debug)]
 pub struct Shared {
     secrets: RwLock<Arc<Secrets>>,
+    own_addresses: RwLock<Arc<[IpAddr]>>,
     draining: AtomicBool,
     bandwidth_full: AtomicBool,
     memory_full: AtomicBool,
@@ -74,6 +76,7 @@ impl Shared {
     pub fn new(config: &ServerConfig, shards: u16, secrets: Secrets, nonce_key: [u8; 32]) -> Arc<Self> {
         Arc::new(Self {
             secrets: RwLock::new(Arc::new(secrets)),
+            own_addresses: RwLock::default(),
             draining: AtomicBool::new(false),
             bandwidth_full: AtomicBool::new(false),
             memory_full: AtomicBool::new(false),
@@ -97,6 +100,16 @@ impl Shared {
 
     pub(super) fn secrets(&self) -> Arc<Secrets> {
         Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Further addresses of this machine (its interfaces), as they are now. Never peers, whatever the policy says. The relay
+    /// addresses and their public forms need not be listed.
+    pub fn set_own_addresses(&self, own: &[IpAddr]) {
+        *self.own_addresses.write().unwrap_or_else(PoisonError::into_inner) = own.into();
+    }
+
+    pub(in crate::turn) fn own_addresses(&self) -> Arc<[IpAddr]> {
+        Arc::clone(&self.own_addresses.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// While draining, new allocations are refused (508); everything that lives goes on, and may be refreshed.

@@ -129,10 +129,10 @@ fn the_machine_itself_is_no_peer_except_where_it_relays() {
             RelayAddress { local: "2001:db8::7".parse().unwrap(), public: "2001:db8::7".parse().unwrap() },
         ])
         .unwrap();
-        config.own_addresses = vec!["198.51.100.77".parse().unwrap(), "2001:db8::77".parse().unwrap()];
         // Whatever is opened.
         config.peers = PeerPolicy::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], vec![]);
     });
+    world.shared.set_own_addresses(&["198.51.100.77", "2001:db8::77"].map(|own| own.parse().unwrap()));
     let mut client = world.client("ann");
     let draft = client.allocate().with(crate::turn::proto::attribute::ADDITIONAL_ADDRESS_FAMILY, &[2, 0, 0, 0]);
     assert_eq!(world.ask(&client, draft).code(), 0);
@@ -148,6 +148,20 @@ fn the_machine_itself_is_no_peer_except_where_it_relays() {
     ] {
         assert_eq!(permit(&mut world, &mut client, &[peer]), expected, "{case}");
     }
+}
+
+#[test]
+fn an_address_that_the_machine_gets_later_is_no_peer_from_then_on() {
+    let mut world = World::new();
+    let (mut client, _) = world.allocated("ann");
+    assert_eq!(permit(&mut world, &mut client, &["198.51.100.77:1"]), 0);
+    world.shared.set_own_addresses(&["198.51.100.77".parse().unwrap()]);
+    assert_eq!(permit(&mut world, &mut client, &["198.51.100.77:1"]), 403);
+    let peer = "198.51.100.77:1".parse().unwrap();
+    let draft = client.request(method::CHANNEL_BIND).with(CHANNEL_NUMBER, &[0x40, 0, 0, 0]).peer(peer);
+    assert_eq!(world.ask(&client, draft).code(), 403);
+    world.shared.set_own_addresses(&[]);
+    assert_eq!(permit(&mut world, &mut client, &["198.51.100.77:1"]), 0, "it went to another machine");
 }
 
 #[test]
