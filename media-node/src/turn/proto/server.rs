@@ -328,6 +328,11 @@ impl Server {
         self.allocations.slot(path).is_some() || self.arrivals.contains(path)
     }
 
+    /// Whether the process is near its memory limit: who comes now would get no allocation, and should take no memory either.
+    pub fn is_memory_full(&self) -> bool {
+        self.shared.is_memory_full()
+    }
+
     /// When to call `handle_timeout`. O(1).
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()

@@ -131,6 +131,10 @@ impl Shared {
         self.memory_full.store(full, Ordering::Relaxed);
     }
 
+    pub(super) fn is_memory_full(&self) -> bool {
+        self.memory_full.load(Ordering::Relaxed)
+    }
+
     /// For what reasons every new allocation can be refused, and whether it is now.
     pub fn reasons_to_refuse(&self) -> [(Refusal, bool); 3] {
         let flags = [

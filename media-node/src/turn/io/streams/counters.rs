@@ -62,15 +62,18 @@ pub enum Refused {
     Source,
     /// The share of file descriptors that is for connections is used up.
     Descriptors,
+    /// The process is near its memory limit.
+    Memory,
 }
 
 impl Refused {
-    pub const ALL: [Self; 2] = [Self::Source, Self::Descriptors];
+    pub const ALL: [Self; 3] = [Self::Source, Self::Descriptors, Self::Memory];
 
     pub fn label(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Descriptors => "descriptors",
+            Self::Memory => "memory",
         }
     }
 }

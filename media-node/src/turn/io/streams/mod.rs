@@ -166,6 +166,11 @@ impl Streams {
         if let Some(before) = self.by_path.get(&(path.local, path.remote)) {
             self.close(*before, Closed::Client, now, core);
         }
+        // A handshake that does not go on keeps up to 64 KiB, and there can be as many as file descriptors.
+        if core.server.is_memory_full() {
+            self.counters.streams.refused(Refused::Memory);
+            return Ok(());
+        }
         let source = Source::of(path.remote.ip());
         if !self.strangers.admit(source, limits.strangers) {
             self.counters.streams.refused(Refused::Source);

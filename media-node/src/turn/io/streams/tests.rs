@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Rig {
     control: Arc<Control>,
     common: Arc<Common>,
+    shared: Arc<Shared>,
     server: SocketAddr,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -46,14 +47,14 @@ impl Drop for Rig {
 
 const DESCRIPTORS: i64 = 40;
 
-fn server() -> Server {
+fn server() -> (Server, Arc<Shared>) {
     let local = Ipv4Addr::LOCALHOST.into();
     let relays = RelayAddresses::new(&[RelayAddress { local, public: local }]).unwrap();
     let ports = PortRange::parse(60_000, 60_999).unwrap();
     let config = Arc::new(ServerConfig::new(Realm::parse("test").unwrap(), relays, ports));
     let secrets = Secrets { current: Secret::new(b"north").unwrap(), previous: None };
     let shared = Shared::new(&config, 1, secrets, [7; 32]);
-    Server::new(config, shared, ShardIndex(0), [7; 32])
+    (Server::new(config, Arc::clone(&shared), ShardIndex(0), [7; 32]), shared)
 }
 
 fn listen(transport: Transport) -> (Vec<StreamListener>, SocketAddr) {
@@ -79,8 +80,9 @@ impl Rig {
         let streams = (listeners, Arc::clone(&common));
         let mates = Mates { number: ShardIndex(0), controls: vec![Arc::clone(&control)] };
         let relays = (descriptors, Arc::default());
-        let thread = std::thread::spawn(move || Shard::new(server(), mates, Vec::new(), streams, relays)?.run());
-        Self { control, common, server: address, thread: Some(thread) }
+        let (server, shared) = server();
+        let thread = std::thread::spawn(move || Shard::new(server, mates, Vec::new(), streams, relays)?.run());
+        Self { control, common, shared, server: address, thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -231,6 +233,23 @@ fn connections_leave_half_of_the_file_descriptors_to_relays() {
 }
 
 #[test]
+fn near_the_memory_limit_connections_are_closed_and_those_that_are_there_stay() {
+    let rig = Rig::new(Transport::Tcp, |_| ());
+    let mut caller = rig.connect();
+    let mut client = rig.client(&caller);
+    assert_eq!(allocate(&mut caller, &mut client), 0);
+    rig.shared.set_memory_full(true);
+    assert!(is_closed(&mut rig.connect()));
+    assert_eq!(rig.counters().refusals(Refused::Memory), 1);
+    let refresh = client.request(method::REFRESH);
+    assert_eq!(ask(&mut caller, &client.sign(refresh)).code(), 0);
+    rig.shared.set_memory_full(false);
+    let mut another = rig.connect();
+    let mut client = rig.client(&another);
+    assert_eq!(allocate(&mut another, &mut client), 0);
+}
+
+#[test]
 fn a_stranger_cannot_make_the_node_keep_long_messages() {
     let rig = Rig::new(Transport::Tcp, |_| ());
     let mut stream = rig.connect();
@@ -299,7 +318,7 @@ impl Still {
         let counters = &control.counters;
         Self {
             streams: Streams::new(Arc::clone(&epoll), listeners, common, Arc::clone(counters)).unwrap(),
-            server: server(),
+            server: server().0,
             relays: Relays::new(
                 Arc::clone(&epoll),
                 |relay| relay.0.into(),
