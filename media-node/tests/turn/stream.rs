@@ -80,13 +80,19 @@ impl Stream {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).unwrap();
+    }
+
+    /// An error is that the server has closed the connection.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.tls {
-            None => self.socket.write_all(bytes).unwrap(),
+            None => self.socket.write_all(bytes),
             Some(tls) => {
-                tls.writer().write_all(bytes).unwrap();
+                tls.writer().write_all(bytes)?;
                 while tls.wants_write() {
-                    tls.write_tls(&mut self.socket).unwrap();
+                    tls.write_tls(&mut self.socket)?;
                 }
+                Ok(())
             }
         }
     }

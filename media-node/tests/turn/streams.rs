@@ -8,10 +8,12 @@ use std::{
 use jiff::Timestamp;
 use media_node::turn::proto::{
     attribute::{ADDITIONAL_ADDRESS_FAMILY, DATA},
+    fuzzing,
     message::method,
     test_support::Answer,
 };
 use nix::sys::signal::Signal;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rtcfleet_node_api::SetState;
 
 use crate::{
@@ -173,6 +175,43 @@ fn what_is_no_turn_closes_its_connection_and_no_other() {
     }
     assert_eq!(node.metric("rtcfleet_turn_connections_closed_total{reason=\"not_turn\"}"), 4);
     assert_eq!(alice.refresh(600), 0);
+}
+
+#[test]
+fn mutated_messages_cost_the_connection_that_they_come_on_and_nothing_else() {
+    let (node, tcp) = start();
+    bombard(&node, &mut caller(&node, Stream::plain(tcp), "alice"), || Stream::plain(tcp));
+}
+
+/// Changed messages of all kinds over many connections, none of whose answers are read, while a caller relays on.
+pub fn bombard(node: &Node, alice: &mut Caller, connect: impl Fn() -> Stream) {
+    let peer = echo(PEER);
+    assert_eq!((alice.allocate().code(), alice.bind_channel(0x4000, peer)), (0, 0));
+    let messages = fuzzing::messages();
+    let mut random = StdRng::seed_from_u64(1);
+    let mut settled = 0;
+    for connection in 0..200 {
+        let mut stream = connect();
+        for _ in 0..50 {
+            let mut bytes = messages[random.random_range(0..messages.len())].1.clone();
+            for _ in 0..random.random_range(0..3) {
+                let at = random.random_range(0..bytes.len());
+                bytes[at] = random.random();
+            }
+            if stream.try_send(&bytes).is_err() {
+                break;
+            }
+        }
+        if connection == 20 {
+            settled = node.metric("process_resident_memory_bytes");
+        }
+    }
+    until("all other connections have ended", || node.metric("rtcfleet_turn_connections") == 1);
+    assert!(node.metric("rtcfleet_turn_connections_closed_total{reason=\"not_turn\"}") > 0, "something was sent");
+    let grown = node.metric("process_resident_memory_bytes").saturating_sub(settled);
+    assert!(grown < 4 << 20, "{grown} bytes");
+    assert_eq!(node.metric("rtcfleet_turn_allocations"), 1);
+    assert_eq!(alice.channel_echo(0x4000, b"on and on"), b"\x40\x00\x00\x09on and on\0\0\0");
 }
 
 #[test]

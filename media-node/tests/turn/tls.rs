@@ -13,7 +13,7 @@ use crate::{
     caller::echo,
     node::{Node, Plan},
     stream::{Stream, trusting, write_certificate},
-    streams::{HERE, call, caller, read_late, until},
+    streams::{HERE, bombard, call, caller, read_late, until},
 };
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -58,6 +58,25 @@ fn a_caller_over_tls_1_2_and_1_3_talks_to_a_peer_by_indication_and_by_channel() 
 fn a_client_over_tls_that_does_not_read_loses_media_and_not_its_connection() {
     let (node, tls) = start();
     read_late(&node, &mut caller(&node, Stream::tls(tls, &config(&node, &TLS13)).unwrap(), "alice"));
+}
+
+#[test]
+fn mutated_messages_in_tls_and_of_tls_cost_the_connection_that_they_come_on_and_nothing_else() {
+    let (node, tls) = start();
+    let config = config(&node, &TLS13);
+    let mut alice = caller(&node, Stream::tls(tls, &config).unwrap(), "alice");
+    bombard(&node, &mut alice, || Stream::tls(tls, &config).unwrap());
+    let mut hello = Vec::new();
+    let name = rustls::pki_types::ServerName::try_from(crate::stream::NAME).unwrap();
+    rustls::ClientConnection::new(config, name).unwrap().write_tls(&mut hello).unwrap();
+    for at in 1..hello.len() {
+        let mut changed = hello.clone();
+        changed[at] ^= 0x55;
+        let _ = Stream::plain(tls).try_send(&changed);
+    }
+    until("all other connections have ended", || node.metric("rtcfleet_turn_connections") == 1);
+    assert!(handshakes(&node, "failed") > 50, "most of them");
+    assert_eq!(alice.refresh(600), 0);
 }
 
 #[test]
