@@ -102,3 +102,23 @@ pub fn prepare(socket: &std::net::TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_tcp_notsent_lowat(NOT_SENT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_is_gone_without_a_word_is_noticed_within_a_minute_whether_something_is_sent_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        prepare(&accepted).unwrap();
+        let socket = SockRef::from(&accepted);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_mins(1)));
+        assert!(socket.keepalive().unwrap());
+        // The kernel looks at the user timeout with a probe that is not answered: the last one before it is over.
+        let first = socket.tcp_keepalive_time().unwrap();
+        let again = socket.tcp_keepalive_interval().unwrap();
+        assert_eq!(first + 3 * again, Duration::from_mins(1));
+    }
+}
