@@ -106,7 +106,7 @@ fn codes(answered: &BTreeMap<u16, u64>) -> String {
 fn name(packet: &[u8]) -> &'static str {
     let Ok(message) = Message::decode(packet) else {
         return match packet.first() {
-            Some(0x40..=0x4F) if ChannelData::decode(packet).is_some() => "channel data",
+            Some(0x40..=0x7F) if ChannelData::decode(packet).is_some() => "channel data",
             _ => "no message",
         };
     };
