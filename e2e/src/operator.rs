@@ -1,12 +1,12 @@
 //! The operator in the cluster: its pods, who leads, its metrics.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
-use crate::{cluster, wait};
+use crate::wait;
 
 /// Namespace of the release.
 pub const NAMESPACE: &str = "rtc-fleet-system";
@@ -78,18 +78,4 @@ pub async fn metrics(client: &Client, namespace: &str, pod: &Pod, port: u16) -> 
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
     let request = http::Request::get(path).body(Vec::new())?;
     client.request_text(request).await.with_context(|| format!("no metrics of {pod}"))
-}
-
-/// The released program, as `make up` builds it for the image.
-pub fn program() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("OPERATOR") {
-        return Ok(path.into());
-    }
-    let targets = cluster::repository().join("target");
-    let triples = std::fs::read_dir(&targets).into_iter().flatten().flatten();
-    let found = triples.map(|triple| triple.path().join("release/operator")).find(|path| path.is_file());
-    let Some(found) = found else {
-        bail!("{}/*/release/operator: not there: run `make up`, or set OPERATOR to the program", targets.display())
-    };
-    Ok(found)
 }

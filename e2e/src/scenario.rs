@@ -173,11 +173,24 @@ impl Scenario {
         }
     }
 
-    /// A stream through one relay.
+    /// A light stream through one relay.
     pub async fn stream(&self, relay: &Relay) -> Result<Stream> {
+        self.stream_of(relay, Stream::LIGHT).await
+    }
+
+    /// Several heavy streams through one relay.
+    pub async fn load(&self, relay: &Relay, streams: usize) -> Result<Vec<Stream>> {
+        let mut all = Vec::new();
+        for _ in 0..streams {
+            all.push(self.stream_of(relay, Stream::HEAVY).await?);
+        }
+        Ok(all)
+    }
+
+    async fn stream_of(&self, relay: &Relay, payload: usize) -> Result<Stream> {
         let address = relay.address.with_context(|| format!("{} has no address", relay.pod))?;
         let outside = SocketAddr::new(OUTSIDE[0].parse()?, 0);
-        Stream::start(SocketAddr::new(address, PORT), outside, &Credentials::new(SECRET, "stream")?)
+        Stream::start(SocketAddr::new(address, PORT), outside, &Credentials::new(SECRET, "stream")?, payload)
             .await
             .with_context(|| format!("no stream through {}", relay.pod))
     }

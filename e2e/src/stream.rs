@@ -1,4 +1,5 @@
-//! A steady stream through a relay: 50 numbered packets a second to a peer that sends each one back.
+//! A steady stream through a relay: 50 numbered packets a second to a peer that sends each one back. Light as audio is, or
+//! heavy as video.
 
 use std::{
     net::SocketAddr,
@@ -39,14 +40,25 @@ struct Seen {
 }
 
 impl Stream {
-    /// Allocates on `relay`, with a peer on `outside`, and starts sending.
-    pub async fn start(relay: SocketAddr, outside: SocketAddr, credentials: &Credentials) -> Result<Self> {
+    /// Payload of an audio-like stream, bytes: a number.
+    pub const LIGHT: usize = 8;
+    /// Payload of a video-like stream, bytes: 0.46 Mbit/s each way between client and relay, and as much between relay and
+    /// peer, Ethernet headers counted.
+    pub const HEAVY: usize = 1100;
+
+    /// Allocates on `relay`, with a peer on `outside`, and starts sending packets of `payload` bytes.
+    pub async fn start(
+        relay: SocketAddr,
+        outside: SocketAddr,
+        credentials: &Credentials,
+        payload: usize,
+    ) -> Result<Self> {
         let peer = UdpSocket::bind(outside).await.with_context(|| format!("no peer on {outside}"))?;
         let mut allocation = Allocation::new(relay, credentials).await?;
         allocation.bind(CHANNEL, peer.local_addr()?).await?;
         let seen = Arc::new(Mutex::new(Seen { began: Some(Instant::now()), ..Seen::default() }));
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(allocation, peer, seen.clone(), stopped));
+        let task = tokio::spawn(run(allocation, peer, payload, seen.clone(), stopped));
         let stream = Self { relay, seen, stop: Some(stop), task };
         stream.is_whole().await?;
         Ok(stream)
@@ -105,6 +117,7 @@ impl Seen {
 async fn run(
     allocation: Allocation,
     peer: UdpSocket,
+    payload: usize,
     seen: Arc<Mutex<Seen>>,
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<()> {
@@ -124,7 +137,9 @@ async fn run(
                     seen.came_back.len() - 1
                 };
                 // A relay that is gone answers with ICMP, which is an error here: the packet counts as lost.
-                let _ = allocation.socket.send(&channel_data(CHANNEL, &(number as u64).to_be_bytes())?).await;
+                let mut packet = vec![0; payload.max(Stream::LIGHT)];
+                packet[..Stream::LIGHT].copy_from_slice(&(number as u64).to_be_bytes());
+                let _ = allocation.socket.send(&channel_data(CHANNEL, &packet)?).await;
             }
             received = peer.recv_from(&mut at_peer) => {
                 let Ok((length, from)) = received else { continue };
@@ -145,7 +160,7 @@ async fn run(
 }
 
 fn number_in(payload: &[u8]) -> Option<usize> {
-    usize::try_from(u64::from_be_bytes(payload.try_into().ok()?)).ok()
+    usize::try_from(u64::from_be_bytes(*payload.first_chunk()?)).ok()
 }
 
 fn mark(arrived: &mut [bool], number: usize) {

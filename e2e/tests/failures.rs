@@ -7,7 +7,8 @@ use e2e::{
     checks::Checks,
     cluster,
     command::{self, kubectl},
-    operator, processes,
+    cut::Cut,
+    images, operator, processes,
     scenario::{self, Relay, Scenario},
     stream::Stream,
     wait,
@@ -99,11 +100,9 @@ async fn acts(scenario: &Scenario) -> Result<()> {
 }
 
 async fn upgraded(scenario: &Scenario) -> Result<()> {
-    let archive = std::env::temp_dir().join(format!("rtc-fleet-operator-{}.tar", std::process::id()));
-    let outcome = upgrade_and_back(scenario, &archive).await;
+    let outcome = upgrade(scenario).await;
     // Also when only half of it went well: the next scenario needs the operator that was installed.
     let back = helm(&["rollback", "rtc-fleet", "--wait", "--timeout=2m"]).await;
-    let _ = std::fs::remove_file(&archive); // It is not there if it could not be built.
     outcome?;
     back?;
     let image = image(scenario).await?;
@@ -111,13 +110,8 @@ async fn upgraded(scenario: &Scenario) -> Result<()> {
     operator::settled(&scenario.client, Duration::from_mins(1)).await
 }
 
-async fn upgrade_and_back(scenario: &Scenario, archive: &std::path::Path) -> Result<()> {
-    let (archive, program) = (archive.to_str().context("a path is no text")?, operator::program()?);
-    let program = program.to_str().context("a path is no text")?;
-    let tag = format!("rtc-fleet/operator:{OTHER_TAG}");
-    let limit = Duration::from_mins(1);
-    command::run(cluster::rtc_cluster(), &["image", "build", "--tag", &tag, "--file", archive, program], limit).await?;
-    command::run(cluster::rtc_cluster(), &["image", "load", archive], limit).await?;
+async fn upgrade(scenario: &Scenario) -> Result<()> {
+    images::retagged("operator", OTHER_TAG).await?;
     let before = operator::holder(&scenario.client).await?;
     let chart = cluster::repository().join("charts/rtc-fleet");
     let chart = chart.to_str().context("a path is no text")?;
@@ -225,4 +219,33 @@ async fn replaced(scenario: &Scenario, before: &Relay) -> Result<()> {
 
 async fn serves(scenario: &Scenario) -> Result<()> {
     scenario.stream(&scenario.relay(REGION, 0).await?).await?.end().await
+}
+
+/// A machine that is cut off goes on relaying, unseen. Kubernetes would call it not ready after 50 s, and make the pod
+/// anew 30 s after that.
+const REPLACED_WITHIN: Duration = Duration::from_mins(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_on_a_machine_that_is_cut_off_is_replaced_in_less_than_a_minute() -> Result<()> {
+    scenario::with("machine", async |scenario| {
+        let mut checks = Checks::default();
+        scenario.serving(REGION, "{replicas: 1}").await?;
+        let before = scenario.relay(REGION, 0).await?;
+        let unplugged = Cut::node(&before.node).await?;
+        let began = std::time::Instant::now();
+        let replaced = wait::until("a relay on another machine serves", REPLACED_WITHIN, async || {
+            let relays = scenario.relays(REGION).await?;
+            let new = relays.iter().find(|relay| relay.node != before.node && !relay.node.is_empty());
+            scenario.stream(new.context("none yet")?).await?.end().await
+        });
+        checks.note("another machine relays within a minute", began, replaced.await);
+        unplugged.comes_back().await?;
+        let settled = wait::object(&scenario.regions(), REGION, "one relay again", Duration::from_mins(3), |region| {
+            region.status.as_ref().is_some_and(|status| (status.replicas, status.ready_replicas) == (1, 1))
+                && wait::conditions(region).is_true(condition::READY)
+        });
+        checks.check("one relay is left when the machine is back", async { settled.await.map(drop) }).await;
+        checks.verdict()
+    })
+    .await
 }

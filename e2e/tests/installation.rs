@@ -69,6 +69,15 @@ async fn the_operator_has_the_rights_it_needs_and_none_of_those_that_harm() -> R
         ("it changes no machine", "patch", "", "nodes", "", false),
         ("it gives nobody rights", "create", "rbac.authorization.k8s.io", "rolebindings", "rtc", false),
         ("it takes no other Lease", "update", "coordination.k8s.io", "leases", "kube-system", false),
+        ("it sees whether a machine is cut off", "get", "coordination.k8s.io", "leases", "kube-node-lease", true),
+        (
+            "it says for no machine that it is alive",
+            "update",
+            "coordination.k8s.io",
+            "leases",
+            "kube-node-lease",
+            false,
+        ),
     ] {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let asked = ResourceAttributes {

@@ -12,6 +12,7 @@ use e2e::{
     checks::Checks,
     cluster,
     command::kubectl,
+    images,
     judges::{
         Server, Transport, aioice,
         uclient::{self, EchoPeer},
@@ -236,7 +237,7 @@ async fn explain_in_pod(scenario: &Scenario) -> Result<()> {
 }
 
 async fn explain_on_laptop(scenario: &Scenario) -> Result<()> {
-    let program = operator::program()?;
+    let program = images::program("operator")?;
     let mut command = tokio::process::Command::new(program);
     command.args(["explain", "turnregion/southindia", "-n", &scenario.namespace, "-o", "json"]);
     command.env("KUBECONFIG", cluster::kubeconfig()?).stdin(Stdio::null()).kill_on_drop(true);

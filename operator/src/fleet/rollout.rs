@@ -10,7 +10,7 @@ use rtcfleet_node_api::NodeState;
 use serde_json::{Value, json};
 
 use super::policy::Policy;
-use super::slot::{NodeReport, Slot};
+use super::slot::Slot;
 
 /// A node that Kubernetes cannot start may be a registry that is away for a moment.
 const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(1);
@@ -77,7 +77,7 @@ pub fn judge(policy: &Policy, slots: &[&Slot], revision: &str, now: Timestamp) -
     let proven = new.iter().filter(|slot| slot.is_proven(revision)).count();
     // One that was there for long and does not answer holds nobody up, if others have shown that the revision is good.
     let counts = |slot: &&&Slot| {
-        let forgotten = proven > 0 && is_silent(slot) && is_due(slot, policy, now);
+        let forgotten = proven > 0 && slot.is_silent() && is_due(slot, policy, now);
         !slot.is_lost && !is_leaving(slot) && !forgotten
     };
     let mut unproven = new.iter().filter(|slot| !slot.is_proven(revision)).filter(counts);
@@ -103,7 +103,7 @@ fn failure(slot: &Slot, policy: &Policy, is_first: bool, now: Timestamp) -> Opti
     }
     let why = if !pod.ready {
         Failure::NotReady
-    } else if is_silent(slot) {
+    } else if slot.is_silent() {
         Failure::NoAnswer
     } else {
         Failure::NotProven
@@ -115,10 +115,6 @@ fn failure(slot: &Slot, policy: &Policy, is_first: bool, now: Timestamp) -> Opti
 fn is_leaving(slot: &Slot) -> bool {
     let terminating = slot.pod.as_ref().is_some_and(|pod| pod.terminating);
     terminating || matches!(slot.state(), Some(NodeState::Draining | NodeState::Drained))
-}
-
-fn is_silent(slot: &Slot) -> bool {
-    matches!(slot.node, NodeReport::Silent { .. })
 }
 
 /// It was made so long ago that it should be proven.

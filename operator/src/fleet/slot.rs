@@ -149,6 +149,11 @@ impl Slot {
         waiting_for.is_some_and(|reason| !matches!(reason, "ContainerCreating" | "PodInitializing" | "Unschedulable"))
     }
 
+    /// It runs, and does not answer.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.node, NodeReport::Silent { .. })
+    }
+
     /// A node that drains and was not told to end by Kubernetes can take sessions again.
     pub fn can_return(&self) -> bool {
         match &self.node {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource, ResourceExt};
 use rtcfleet_crds::labels;
@@ -19,6 +21,10 @@ use crate::fleet::slot::{NodeReport, Slot};
 use crate::kube_io::{self, IoError};
 use crate::node_client::NodeTarget;
 
+/// Where kubelets say that they are alive, in a Lease that has their machine's name.
+const NODE_LEASES: &str = "kube-node-lease";
+/// Kubelets renew every 10 s.
+const KUBELET_SILENCE: SignedDuration = SignedDuration::from_secs(20);
 /// Nodes asked at a time; each answers in milliseconds or times out in seconds.
 const ASKED_AT_A_TIME: usize = 32;
 
@@ -58,17 +64,55 @@ fn of_region<K: Resource + Clone>(identity: &Identity, all: &[Arc<K>]) -> Vec<K>
 }
 
 async fn asked(mut slot: Slot, identity: &Identity, ctx: &Ctx) -> Slot {
-    if let Some(target) = target(&slot, identity) {
-        slot.node = match ctx.node_api.status(&target).await {
-            Ok(status) => NodeReport::Says(Box::new(status)),
-            Err(error) => NodeReport::Silent { why: with_causes(&error) },
-        };
+    let Some(target) = target(&slot, identity) else { return slot };
+    match ctx.node_api.status(&target).await {
+        Ok(status) => slot.node = NodeReport::Says(Box::new(status)),
+        Err(error) => {
+            slot.node = NodeReport::Silent { why: with_causes(&error) };
+            slot.is_lost = slot.is_lost || is_cut_off(&slot, ctx).await;
+        }
     }
     slot
+}
+
+/// Kubernetes waits 50 s before it calls a machine not ready. That of a node which does not answer is asked about sooner:
+/// two who see nothing of it are enough to make a node elsewhere, which ends nothing.
+async fn is_cut_off(slot: &Slot, ctx: &Ctx) -> bool {
+    let Some(machine) = slot.pod.as_ref().and_then(|pod| pod.machine.as_deref()) else { return false };
+    let leases = Api::<Lease>::namespaced(ctx.client.clone(), NODE_LEASES);
+    match kube_io::get(&leases, machine).await {
+        Ok(lease) => is_stale(lease.as_ref(), ctx.clock.now()),
+        Err(_) => false, // The API server does not answer: nothing is known of the machine.
+    }
+}
+
+/// The kubelet has not renewed it for two of its intervals.
+fn is_stale(lease: Option<&Lease>, now: Timestamp) -> bool {
+    let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+    renewed.is_none_or(|renewed| now.duration_since(renewed.0) > KUBELET_SILENCE)
 }
 
 /// Where the node of a running slot listens for us.
 pub fn target(slot: &Slot, identity: &Identity) -> Option<NodeTarget> {
     let pod = slot.pod.as_ref().filter(|pod| pod.running)?;
     Some(NodeTarget { address: SocketAddr::new(pod.host_ip?, ADMIN_PORT), server_name: admin_server_name(identity) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::test_support::noon;
+
+    #[test]
+    fn a_machine_is_cut_off_when_its_kubelet_has_missed_two_renewals() {
+        let lease = |seconds: i64| -> Lease {
+            let renewed = noon() - SignedDuration::from_secs(seconds);
+            serde_json::from_value(serde_json::json!({"spec": {"renewTime": format!("{renewed:.6}")}}))
+                .expect("a lease")
+        };
+        assert!(!is_stale(Some(&lease(20)), noon()));
+        assert!(is_stale(Some(&lease(21)), noon()));
+        assert!(!is_stale(Some(&lease(-5)), noon()), "its clock is ahead of ours");
+        assert!(is_stale(None, noon()), "a machine that is gone has none");
+    }
 }

@@ -310,7 +310,7 @@ fn is_moving(applied: &Applied) -> bool {
     if matches!(applied.rollout, Rollout::Paused | Rollout::Failed { .. }) {
         return false;
     }
-    let settled = applied.slots.iter().all(|slot| slot.serves() && slot.intent.is_none());
+    let settled = applied.slots.iter().all(|slot| slot.serves() && slot.intent.is_none() && !slot.is_silent());
     !settled || applied.slots.len() != applied.scale.desired as usize || !applied.waiting.is_empty()
 }
 

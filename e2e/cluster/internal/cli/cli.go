@@ -70,7 +70,7 @@ rtc-cluster kubectl …, rtc-cluster helm …`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newUp(&given), newDown(&given), newStatus(&given), newKubeconfig(&given),
-		newImage(&given), newRegion(&given), newComponent(&given), newSupervise(&given), newWire(&given),
+		newImage(&given), newRegion(&given), newNode(&given), newComponent(&given), newSupervise(&given), newWire(&given),
 	)
 	return root
 }

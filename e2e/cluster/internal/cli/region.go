@@ -7,14 +7,22 @@ import (
 
 	"rtcfleet.dev/e2e/cluster/internal/cluster"
 	"rtcfleet.dev/e2e/cluster/internal/network"
+	"rtcfleet.dev/e2e/cluster/internal/topology"
 	"rtcfleet.dev/e2e/cluster/internal/wire"
 )
 
 func newRegion(given *options) *cobra.Command {
 	command := &cobra.Command{Use: "region", Short: "Take a whole region off the network, or make its network bad"}
-	command.AddCommand(newRegionLink(given, "down", "Unplug all nodes of a region; what runs on them goes on, cut off", false))
-	command.AddCommand(newRegionLink(given, "up", "Plug the nodes of a region in again", true))
+	command.AddCommand(newLink(given, "down REGION", "Unplug all nodes of a region; what runs on them goes on, cut off", ofRegion))
+	command.AddCommand(newLink(given, "up REGION", "Plug the nodes of a region in again", ofRegion))
 	command.AddCommand(newRegionNetem(given))
+	return command
+}
+
+func newNode(given *options) *cobra.Command {
+	command := &cobra.Command{Use: "node", Short: "Take a single node off the network"}
+	command.AddCommand(newLink(given, "down NODE", "Unplug a node; what runs on it goes on, cut off", single))
+	command.AddCommand(newLink(given, "up NODE", "Plug a node in again", single))
 	return command
 }
 
@@ -95,9 +103,20 @@ func newWire(given *options) *cobra.Command {
 	return command
 }
 
-func newRegionLink(given *options, name, short string, up bool) *cobra.Command {
+// Which nodes a command means by its argument.
+type chosen func(all topology.Topology, name string) ([]topology.Node, error)
+
+func ofRegion(all topology.Topology, name string) ([]topology.Node, error) { return all.InRegion(name) }
+
+func single(all topology.Topology, name string) ([]topology.Node, error) {
+	node, err := all.Node(name)
+	return []topology.Node{node}, err
+}
+
+// newLink plugs nodes in or out; the first word of its usage says which.
+func newLink(given *options, use, short string, nodesOf chosen) *cobra.Command {
 	return &cobra.Command{
-		Use:   name + " REGION",
+		Use:   use,
 		Short: short,
 		Args:  exactly(1),
 		RunE: func(command *cobra.Command, arguments []string) error {
@@ -105,15 +124,15 @@ func newRegionLink(given *options, name, short string, up bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			nodes, err := target.Nodes.InRegion(arguments[0])
+			nodes, err := nodesOf(target.Nodes, arguments[0])
 			if err != nil {
 				return usageError{err}
 			}
-			if err := network.SetLinks(command.Context(), nodes, up); err != nil {
+			if err := network.SetLinks(command.Context(), nodes, command.Name() == "up"); err != nil {
 				return err
 			}
 			for _, node := range nodes {
-				fmt.Fprintf(command.OutOrStdout(), "%s: link %s\n", node.Name, name)
+				fmt.Fprintf(command.OutOrStdout(), "%s: link %s\n", node.Name, command.Name())
 			}
 			return nil
 		},
