@@ -240,12 +240,18 @@ async fn a_relay_on_a_machine_that_is_cut_off_is_replaced_in_less_than_a_minute(
         });
         checks.note("another machine relays within a minute", began, replaced.await);
         unplugged.comes_back().await?;
-        let settled = wait::object(&scenario.regions(), REGION, "one relay again", Duration::from_mins(3), |region| {
-            region.status.as_ref().is_some_and(|status| (status.replicas, status.ready_replicas) == (1, 1))
-                && wait::conditions(region).is_true(condition::READY)
-        });
-        checks.check("one relay is left when the machine is back", async { settled.await.map(drop) }).await;
+        checks.check("one relay is left when the machine is back", one_is_left(&scenario)).await;
         checks.verdict()
     })
     .await
+}
+
+async fn one_is_left(scenario: &Scenario) -> Result<()> {
+    let what = "one relay again";
+    wait::object(&scenario.regions(), REGION, what, Duration::from_mins(3), |region: &TurnRegion| {
+        region.status.as_ref().is_some_and(|status| (status.replicas, status.ready_replicas) == (1, 1))
+            && wait::conditions(region).is_true(condition::READY)
+    })
+    .await?;
+    Ok(())
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rtcfleet_node_api::{Drain, NodeState, SetState};
 
+use crate::turn::proto::{Alternates, AlternatesError};
+
 /// What the process has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
@@ -24,6 +26,8 @@ pub enum Refusal {
     Starting,
     #[error("state: the process has been told to end (SIGTERM) and cannot take sessions again: start another one")]
     Terminating,
+    #[error(transparent)]
+    Alternates(#[from] AlternatesError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ struct Window {
 #[derive(Debug)]
 pub struct Life {
     phase: Phase,
+    /// Where new sessions are sent. Empty unless it drains.
+    alternates: Alternates,
     terminating: bool,
     /// The second signal.
     at_once: bool,
@@ -51,7 +57,7 @@ pub struct Life {
 
 impl Default for Life {
     fn default() -> Self {
-        Self { phase: Phase::Starting, terminating: false, at_once: false }
+        Self { phase: Phase::Starting, alternates: Alternates::default(), terminating: false, at_once: false }
     }
 }
 
@@ -70,14 +76,15 @@ impl Life {
         match self.phase {
             Phase::Starting | Phase::Active => None,
             Phase::Draining(Window { since, deadline }) | Phase::Drained(Window { since, deadline }) => {
-                Some(Drain { since, deadline, terminating: self.terminating })
+                let alternates = self.alternates.addresses().to_vec();
+                Some(Drain { since, deadline, terminating: self.terminating, alternates })
             }
         }
     }
 
-    /// Whether new sessions are refused.
-    pub fn refuses_sessions(&self) -> bool {
-        self.phase != Phase::Active
+    /// Whether new sessions are refused, and where they are sent.
+    pub fn refuses_sessions(&self) -> Option<&Alternates> {
+        (self.phase != Phase::Active).then_some(&self.alternates)
     }
 
     /// The listeners are open.
@@ -89,21 +96,31 @@ impl Life {
 
     /// The operator, or a person, wants another state.
     pub fn handle_set(&mut self, wanted: SetState, now: Timestamp) -> Result<(), Refusal> {
-        match (wanted, self.phase) {
-            (_, Phase::Starting) => return Err(Refusal::Starting),
-            (SetState::Active, _) if self.terminating => return Err(Refusal::Terminating),
-            (SetState::Active, _) => self.phase = Phase::Active,
-            (SetState::Draining { deadline }, Phase::Active) => {
-                self.phase = Phase::Draining(Window { since: now, deadline });
+        match wanted {
+            _ if self.phase == Phase::Starting => return Err(Refusal::Starting),
+            SetState::Active if self.terminating => return Err(Refusal::Terminating),
+            SetState::Active => {
+                self.phase = Phase::Active;
+                self.alternates = Alternates::default();
             }
-            (SetState::Draining { deadline }, Phase::Draining(window)) => {
-                // Past the grace period the process is killed: a later deadline would promise what nobody can keep.
-                let deadline = if self.terminating { deadline.min(window.deadline) } else { deadline };
-                self.phase = Phase::Draining(Window { deadline, ..window });
+            SetState::Draining { deadline, alternates } => {
+                self.alternates = Alternates::parse(alternates)?;
+                self.phase = self.draining_until(deadline, now);
             }
-            (SetState::Draining { .. }, Phase::Drained(_)) => {}
         }
         Ok(())
+    }
+
+    fn draining_until(&self, deadline: Timestamp, now: Timestamp) -> Phase {
+        match self.phase {
+            Phase::Starting | Phase::Active => Phase::Draining(Window { since: now, deadline }),
+            Phase::Draining(window) => {
+                // Past the grace period the process is killed: a later deadline would promise what nobody can keep.
+                let deadline = if self.terminating { deadline.min(window.deadline) } else { deadline };
+                Phase::Draining(Window { deadline, ..window })
+            }
+            drained @ Phase::Drained(_) => drained,
+        }
     }
 
     /// SIGTERM or SIGINT: live sessions get `grace`, a drain in progress keeps a nearer deadline. The second signal
@@ -154,7 +171,16 @@ mod tests {
     }
 
     fn draining(deadline: i64) -> SetState {
-        SetState::Draining { deadline: at(deadline) }
+        draining_to(deadline, &[])
+    }
+
+    fn draining_to(deadline: i64, alternates: &[&str]) -> SetState {
+        let alternates = alternates.iter().map(|ip| ip.parse().unwrap()).collect();
+        SetState::Draining { deadline: at(deadline), alternates }
+    }
+
+    fn drain(since: i64, deadline: i64, terminating: bool) -> Drain {
+        Drain { since: at(since), deadline: at(deadline), terminating, alternates: Vec::new() }
     }
 
     fn active() -> Life {
@@ -168,10 +194,10 @@ mod tests {
     #[test]
     fn a_node_takes_sessions_once_its_listeners_are_open() {
         let mut life = Life::default();
-        assert_eq!((life.state(), life.refuses_sessions()), (NodeState::Starting, true));
+        assert_eq!((life.state(), life.refuses_sessions().is_some()), (NodeState::Starting, true));
         assert_eq!(life.handle_set(SetState::Active, at(0)), Err(Refusal::Starting));
         life.handle_opened();
-        assert_eq!((life.state(), life.refuses_sessions()), (NodeState::Active, false));
+        assert_eq!((life.state(), life.refuses_sessions()), (NodeState::Active, None));
     }
 
     #[test]
@@ -179,9 +205,37 @@ mod tests {
         let mut life = active();
         life.handle_set(draining(100), at(0)).unwrap();
         assert_eq!((life.handle_tick(at(1), 2), life.state()), (Duty::Serve, NodeState::Draining));
-        assert!(life.refuses_sessions());
+        assert!(life.refuses_sessions().is_some());
         assert_eq!((life.handle_tick(at(2), 0), life.state()), (Duty::Serve, NodeState::Drained));
-        assert_eq!(life.drain(), Some(Drain { since: at(0), deadline: at(100), terminating: false }));
+        assert_eq!(life.drain(), Some(drain(0, 100, false)));
+    }
+
+    #[test]
+    fn new_sessions_are_sent_where_the_last_word_said_until_the_node_is_active_again() {
+        let mut life = active();
+        let sent_to = |life: &Life| life.refuses_sessions().map(|to| to.addresses().to_vec());
+        let ip = |text: &str| text.parse().unwrap();
+        life.handle_set(draining_to(100, &["192.0.2.1"]), at(0)).unwrap();
+        assert_eq!(sent_to(&life), Some(vec![ip("192.0.2.1")]));
+        life.handle_set(draining_to(100, &["192.0.2.2", "2001:db8::2"]), at(1)).unwrap();
+        life.handle_signal(at(2), GRACE);
+        assert_eq!(sent_to(&life), Some(vec![ip("192.0.2.2"), ip("2001:db8::2")]), "SIGTERM changes nothing of it");
+        assert_eq!(life.drain().map(|drain| drain.alternates), sent_to(&life));
+
+        let mut life = active();
+        life.handle_set(draining_to(100, &["192.0.2.1"]), at(0)).unwrap();
+        life.handle_tick(at(1), 0);
+        life.handle_set(draining_to(100, &["192.0.2.2"]), at(2)).unwrap();
+        assert_eq!((life.state(), sent_to(&life)), (NodeState::Drained, Some(vec![ip("192.0.2.2")])));
+        let refused = life.handle_set(draining_to(200, &["0.0.0.0"]), at(3));
+        assert!(
+            matches!(refused, Err(Refusal::Alternates(AlternatesError::NoMachine { index: 0, .. }))),
+            "{refused:?}"
+        );
+        assert_eq!(sent_to(&life), Some(vec![ip("192.0.2.2")]), "a refused one changes nothing");
+        life.handle_set(SetState::Active, at(4)).unwrap();
+        life.handle_signal(at(5), GRACE);
+        assert_eq!(sent_to(&life), Some(vec![]), "those of another drain");
     }
 
     #[test]
@@ -238,7 +292,7 @@ mod tests {
         let mut life = active();
         life.handle_set(draining(30), at(0)).unwrap();
         life.handle_signal(at(0), GRACE);
-        assert_eq!(life.drain(), Some(Drain { since: at(0), deadline: at(30), terminating: true }));
+        assert_eq!(life.drain(), Some(drain(0, 30, true)));
         life.handle_set(draining(500), at(1)).unwrap();
         assert_eq!(life.drain().unwrap().deadline, at(30));
         life.handle_set(draining(10), at(2)).unwrap();

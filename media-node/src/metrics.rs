@@ -5,6 +5,7 @@
 mod machine;
 mod peer_rules;
 mod refusals;
+mod relaying;
 mod streams;
 mod tls;
 
@@ -54,6 +55,7 @@ impl Collector for NodeCollector {
         node_metrics(&mut page, &self.0)?;
         self.0.machine.seen(Instant::now()).map_or(Ok(()), |seen| machine::metrics(&mut page, &seen))?;
         peer_rules::metrics(&mut page, &self.0.peer_rules.read())?;
+        self.0.relaying.last().map_or(Ok(()), |last| relaying::metrics(&mut page, &last))?;
         self.0.turn().map_or(Ok(()), |turn| turn_metrics(&mut page, turn))
     }
 }

@@ -28,6 +28,7 @@ pub struct Node {
     turn: OnceLock<Turn>,
     pub machine: Arc<Machine>,
     pub peer_rules: probe::Findings,
+    pub relaying: probe::Verdicts,
     /// Somebody changed the life: look at it before the next tick.
     pub changed: Notify,
 }
@@ -41,6 +42,7 @@ impl Node {
             turn: OnceLock::new(),
             machine: Arc::default(),
             peer_rules: probe::Findings::default(),
+            relaying: probe::Verdicts::default(),
             changed: Notify::new(),
         })
     }
@@ -81,14 +83,14 @@ impl Node {
         let result = change(&mut life);
         let after = (life.state(), life.drain());
         if let Some(turn) = self.turn.get() {
-            turn.shared.set_draining(life.refuses_sessions());
+            turn.shared.set_drain(life.refuses_sessions().cloned());
         }
         if before != after {
             let sessions = self.sessions().allocations;
             match after {
                 (state, Some(drain)) => tracing::info!(
                     from = ?before.0, to = ?state, sessions, deadline = %drain.deadline, terminating = drain.terminating,
-                    "state"
+                    alternates = ?drain.alternates, "state"
                 ),
                 (state, None) => tracing::info!(from = ?before.0, to = ?state, sessions, "state"),
             }
@@ -110,7 +112,8 @@ impl Node {
     }
 
     fn sessions(&self) -> Sessions {
-        Sessions { allocations: self.turn.get().map_or(0, |turn| turn.shared.live_allocations()) }
+        let of_clients = |turn: &Turn| turn.shared.admitted_but_of(&probe::USERS);
+        Sessions { allocations: self.turn.get().map_or(0, of_clients).into() }
     }
 
     pub fn status(&self) -> NodeStatus {
@@ -129,6 +132,7 @@ impl Node {
             counters: self.turn.get().map_or_else(Counters::default, Turn::counters),
             certificate: self.turn.get().and_then(Turn::certificate).map(Certificate::status),
             peer_rules: self.peer_rules.read().last,
+            relaying: self.relaying.last(),
             load: self.machine.seen(Instant::now()).and_then(|seen| seen.load),
         }
     }

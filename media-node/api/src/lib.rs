@@ -8,6 +8,8 @@
 //! A refusal is a [`Problem`] with a 4xx or 5xx status. Unknown fields of an answer are ignored, so that an older
 //! operator can read a newer node; unknown fields of a request are refused, so that a newer operator notices an older node.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,8 @@ pub const STATUS_PATH: &str = "/v1/status";
 pub const STATE_PATH: &str = "/v1/state";
 /// Largest request or answer body, bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// Most addresses in [`SetState::Draining`]'s `alternates`.
+pub const MAX_ALTERNATES: usize = 8;
 
 /// Where a node is in its life: `Starting → Active ⇄ Draining → Drained`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
@@ -32,16 +36,21 @@ pub enum NodeState {
 }
 
 /// The body of `PUT /v1/state`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "state", deny_unknown_fields)]
 pub enum SetState {
     /// Take new sessions again. Refused with 409 once the process has been told to end (SIGTERM).
     Active,
-    /// Refuse new sessions; end those that are left at `deadline`. Repeating it moves the deadline, except that
-    /// after SIGTERM it can only come nearer.
+    /// Refuse new sessions; end those that are left at `deadline`. Repeating it replaces the alternates and moves the
+    /// deadline, except that after SIGTERM that can only come nearer.
     Draining {
         /// When the remaining sessions are ended.
         deadline: Timestamp,
+        /// Public addresses of nodes that take the new sessions meanwhile, on the same ports as this one and with the
+        /// same secrets and certificate. At most [`MAX_ALTERNATES`]. Without any of a client's family it is refused
+        /// without being told where to go.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alternates: Vec<IpAddr>,
     },
 }
 
@@ -56,7 +65,7 @@ pub struct NodeStatus {
     pub config_hash: String,
     pub started_at: Timestamp,
     /// What clients are told, one per address family at the most.
-    pub public_addresses: Vec<std::net::IpAddr>,
+    pub public_addresses: Vec<IpAddr>,
     /// The drain in progress, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
@@ -68,6 +77,9 @@ pub struct NodeStatus {
     /// What the node's own probe of its peer rules found. None before its first round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_rules: Option<PeerRules>,
+    /// Whether two clients of the node's own reached each other through it. None before the first verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relaying: Option<Relaying>,
     /// How busy machine and process are. None before there are two samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
@@ -91,7 +103,18 @@ pub struct PeerRules {
     pub checked_at: Timestamp,
     /// Addresses that were granted and must not be. At most 32.
     #[serde(default)]
-    pub granted: Vec<std::net::IpAddr>,
+    pub granted: Vec<IpAddr>,
+}
+
+/// Whether the node relays, as it was last tried. A try that the node itself refused, because it drains or is full, is no
+/// verdict and leaves the last one as it was.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Relaying {
+    pub checked_at: Timestamp,
+    /// What did not work, tried twice. None: it relays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How busy machine and process were over the last window. R6.3.
@@ -166,20 +189,23 @@ pub enum CapacitySource {
 }
 
 /// How far a drain is.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Drain {
     pub since: Timestamp,
     pub deadline: Timestamp,
     /// True after SIGTERM: the process ends when the drain does, and there is no way back to Active.
     pub terminating: bool,
+    /// Where new sessions are sent, as [`SetState::Draining`] said last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternates: Vec<IpAddr>,
 }
 
 /// What is live now.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Sessions {
-    /// Live TURN allocations.
+    /// Live TURN allocations, and ports that are reserved for one (EVEN-PORT), without those of the node's own probe.
     pub allocations: u64,
 }
 

@@ -17,7 +17,7 @@ use axum::{
 use jiff::Timestamp;
 use rtcfleet_node_api::{MAX_BODY, STATE_PATH, STATUS_PATH, SetState};
 
-use crate::{http::problem, node::Node};
+use crate::{http::problem, life::Refusal, node::Node};
 
 pub fn router(node: Arc<Node>) -> Router {
     Router::new().route(STATUS_PATH, get(status)).route(STATE_PATH, put(set_state)).with_state(node)
@@ -46,6 +46,13 @@ async fn set_state(State(node): State<Arc<Node>>, body: Body) -> Response {
     };
     match node.set_state(wanted, Timestamp::now()) {
         Ok(()) => Json(node.status()).into_response(),
-        Err(refusal) => problem(StatusCode::CONFLICT, refusal.to_string()),
+        Err(refusal) => problem(status_of(&refusal), refusal.to_string()),
+    }
+}
+
+fn status_of(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Starting | Refusal::Terminating => StatusCode::CONFLICT,
+        Refusal::Alternates(_) => StatusCode::BAD_REQUEST,
     }
 }

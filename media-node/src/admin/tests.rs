@@ -1,7 +1,7 @@
 //! Over real TLS on loopback, with certificates made here.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rtcfleet_node_api::{MAX_BODY, NodeState, NodeStatus, Problem, SetState};
+use rtcfleet_node_api::{MAX_ALTERNATES, MAX_BODY, NodeState, NodeStatus, Problem, SetState};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -172,9 +172,11 @@ async fn the_state_is_set_and_taken_back() {
     let client = world.authority.client();
     world.node.open_without_role();
     let deadline = Timestamp::now() + Duration::from_mins(1);
-    for (wanted, expected) in
-        [(SetState::Draining { deadline }, NodeState::Draining), (SetState::Active, NodeState::Active)]
-    {
+    let alternate = IpAddr::from([192, 0, 2, 1]);
+    for (wanted, expected) in [
+        (SetState::Draining { deadline, alternates: vec![alternate] }, NodeState::Draining),
+        (SetState::Active, NodeState::Active),
+    ] {
         let body = serde_json::to_vec(&wanted).unwrap();
         let (status, body) = world.ask(Some(&client), (Method::PUT, "/v1/state"), body).await.unwrap();
         let answer: NodeStatus = serde_json::from_slice(&body).unwrap();
@@ -203,6 +205,24 @@ async fn what_cannot_be_done_is_answered_with_what_to_do_instead() {
         let (got, problem) = world.problem(request.clone(), body).await;
         assert_eq!(got, status, "{request:?}: {problem}");
         assert!(problem.starts_with(message), "{request:?}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn alternates_that_cannot_be_right_are_refused_and_the_node_does_not_drain() {
+    let world = World::new().await;
+    world.node.open_without_role();
+    let too_many = ["\"192.0.2.1\""; MAX_ALTERNATES + 1].join(",");
+    for (alternates, message) in [
+        (too_many.as_str(), "alternates: 9 addresses are too many: send at most 8"),
+        ("\"192.0.2.1\",\"0.0.0.0\"", "alternates[1]: 0.0.0.0 is not an address of one machine"),
+        ("\"node.example.org\"", "body: invalid IP address"),
+    ] {
+        let body = format!(r#"{{"state":"Draining","deadline":"2026-01-31T12:00:00Z","alternates":[{alternates}]}}"#);
+        let (status, problem) = world.problem((Method::PUT, "/v1/state"), body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+        assert!(problem.starts_with(message), "{problem}");
+        assert_eq!(world.node.state(), NodeState::Active);
     }
 }
 

@@ -65,8 +65,8 @@ impl Admin {
         self.ask(Method::GET, STATUS_PATH, Vec::new())
     }
 
-    pub fn set(&self, state: SetState) -> NodeStatus {
-        self.ask(Method::PUT, STATE_PATH, serde_json::to_vec(&state).unwrap())
+    pub fn set(&self, state: &SetState) -> NodeStatus {
+        self.ask(Method::PUT, STATE_PATH, serde_json::to_vec(state).unwrap())
     }
 
     fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> NodeStatus {

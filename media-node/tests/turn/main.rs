@@ -4,6 +4,7 @@
 
 mod admin;
 mod caller;
+mod draining;
 mod flooding;
 mod measuring;
 mod moving;
@@ -179,19 +180,19 @@ fn the_admin_api_drains_a_node_and_takes_it_back() {
     assert_eq!(status.public_addresses, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
 
     let deadline = Timestamp::now() + Duration::from_hours(1);
-    assert_eq!(admin.set(SetState::Draining { deadline }).state, NodeState::Draining);
+    assert_eq!(admin.set(&SetState::Draining { deadline, alternates: Vec::new() }).state, NodeState::Draining);
     assert_eq!(bob.allocate().code(), 508);
-    assert_eq!(admin.set(SetState::Active).state, NodeState::Active);
+    assert_eq!(admin.set(&SetState::Active).state, NodeState::Active);
     assert_eq!(bob.allocate().code(), 0);
 
-    admin.set(SetState::Draining { deadline: Timestamp::now() });
+    admin.set(&SetState::Draining { deadline: Timestamp::now(), alternates: Vec::new() });
     node.wait_for_state("Drained");
     let over = Instant::now() + PATIENCE;
     while admin.status().sessions.allocations > 0 {
         assert!(Instant::now() < over, "sessions are ended at the deadline");
     }
     assert_eq!(alice.refresh(600), 437, "its allocation is gone");
-    assert_eq!(admin.set(SetState::Active).state, NodeState::Active);
+    assert_eq!(admin.set(&SetState::Active).state, NodeState::Active);
     assert_eq!(alice.allocate().code(), 0);
 }
 

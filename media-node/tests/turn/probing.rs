@@ -1,9 +1,9 @@
-//! What the node finds when it asks itself for peers that it must refuse.
+//! What the node finds when it asks itself for peers that it must refuse, and whether it relays.
 
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rtcfleet_node_api::PeerRules;
+use rtcfleet_node_api::{PeerRules, Relaying};
 
 use crate::{
     admin::Admin,
@@ -31,6 +31,10 @@ fn probing(probe: &str) -> (Plan, Admin) {
 
 fn rules(admin: &Admin) -> PeerRules {
     until("no round", || admin.status().peer_rules)
+}
+
+fn relaying(admin: &Admin) -> Relaying {
+    until("no verdict", || admin.status().relaying)
 }
 
 #[test]
@@ -102,4 +106,72 @@ fn a_round_that_the_quota_forbids_is_a_failure_and_no_all_clear() {
     assert!(line.contains("\"WARN\""), "{line}");
     assert_eq!(admin.status().peer_rules, checked);
     assert!(node.metric("rtcfleet_turn_peer_rules_probe_failures_total") >= 1);
+}
+
+#[test]
+fn a_node_proves_over_each_transport_and_behind_a_nat_that_it_relays_and_counts_no_session_for_it() {
+    // There and back, each to a peer and from one.
+    for (case, relay, tcp, packets) in [
+        ("UDP", "addresses: [127.0.0.1]", false, 4),
+        ("a TCP listener only", "addresses: [127.0.0.1]", true, 4),
+        ("1:1 NAT", "addresses: [127.0.0.1], publicAddresses: [203.0.113.7]", false, 4),
+        ("both families", "addresses: [127.0.0.1, '::1']", false, 8),
+        (
+            "allocations, where callers may not reach each other",
+            "addresses: [127.0.0.1], denyPeers: [127.0.0.1]",
+            false,
+            0,
+        ),
+    ] {
+        let (mut plan, admin) = probing("30s");
+        plan.more += "\nquotas: {allocationsPerUser: 1}";
+        plan.relay = format!("{relay}, minPort: 61000, maxPort: 61999");
+        if tcp {
+            plan.listener.set_port(0);
+            plan.listen("TCP", std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        let node = plan.start();
+        let began = Instant::now();
+        assert_eq!(relaying(&admin).problem, None, "{case}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{case}: somebody waits for it");
+        let line = node.wait_for_line(&["this node relays"]);
+        assert!(line.contains("\"INFO\""), "{case}: {line}");
+        assert_eq!(node.metric("rtcfleet_turn_relaying"), 1, "{case}");
+        assert_eq!(node.metric("rtcfleet_turn_relayed_packets_total"), packets, "{case}");
+        assert_eq!(node.metric("rtcfleet_turn_allocations"), 0, "{case}");
+    }
+}
+
+#[test]
+fn a_node_that_is_full_keeps_its_last_verdict() {
+    let (mut plan, admin) = probing("2s");
+    plan.more += "\nquotas: {allocations: 2}";
+    let node = plan.start();
+    relaying(&admin);
+    let secret = node.plan.directory.path().join("secret");
+    let mut alice = Caller::new(node.plan.listener, &secret, "alice");
+    // A round may be having both that there are.
+    until("no allocation", || (alice.allocate().code() == 0).then_some(()));
+    let line = node.wait_for_line(&["whether this node relays could not be tried", "Allocate with 508"]);
+    assert!(line.contains("\"WARN\""), "{line}");
+    let last = admin.status().relaying.unwrap();
+    assert_eq!(last.problem, None);
+    assert_eq!(alice.refresh(0), 0);
+    until("no further verdict", || Some(relaying(&admin)).filter(|next| next.checked_at > last.checked_at));
+    node.wait_for_line(&["this node relays"]);
+}
+
+#[test]
+fn what_the_probe_has_is_no_session() {
+    let (plan, admin) = probing("0s");
+    let node = plan.start();
+    let secret = node.plan.directory.path().join("secret");
+    for user in media_node::turn::probe::USERS {
+        let mut caller = Caller::new(node.plan.listener, &secret, user);
+        assert_eq!(caller.allocate().code(), 0);
+    }
+    assert_eq!(node.metric("rtcfleet_turn_allocations"), 2);
+    assert_eq!(admin.status().sessions.allocations, 0);
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.exit().code(), Some(0), "nobody waits for it");
 }

@@ -248,11 +248,11 @@ fn the_deadline_of_a_drain_closes_connections_and_the_node_takes_new_ones_afterw
     let mut alice = caller(&node, Stream::plain(tcp), "alice");
     let mut silent = Stream::plain(tcp);
     assert_eq!(alice.allocate().code(), 0);
-    admin.set(SetState::Draining { deadline: Timestamp::now() });
+    admin.set(&SetState::Draining { deadline: Timestamp::now(), alternates: Vec::new() });
     assert_eq!(alice.stream().hear(), None);
     assert_eq!(silent.hear(), None, "one without an allocation, too");
     node.wait_for_state("Drained");
-    admin.set(SetState::Active);
+    admin.set(&SetState::Active);
     call(&mut caller(&node, Stream::plain(tcp), "alice"));
     assert_eq!(node.metric("rtcfleet_turn_connections_closed_total{reason=\"drained\"}"), 2);
 }

@@ -1,9 +1,10 @@
 //! What to do next with a fleet's slots. Same input, same plan.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rtcfleet_node_api::{NodeState, SetState};
+use rtcfleet_node_api::{MAX_ALTERNATES, NodeState, NodeStatus, SetState};
 use serde_json::{Value, json};
 
 use super::ending::{WaitsFor, may_end};
@@ -132,8 +133,11 @@ impl Crew {
             // What was made first is not proven: it is no surplus, and nothing goes for it.
             Rollout::Canary { .. } | Rollout::Failed { .. } => {
                 let current = |slot: &&&Slot| slot.revision.as_deref() == Some(situation.revision);
-                let unproven =
-                    staying.iter().filter(current).filter(|slot| !slot.is_proven(situation.revision)).count();
+                let unproven = staying
+                    .iter()
+                    .filter(current)
+                    .filter(|slot| !slot.is_proven(situation.revision, situation.now))
+                    .count();
                 Self { extra: over.min(unproven), ..crew }
             }
             Rollout::Next(may) => {
@@ -351,7 +355,7 @@ impl Planner<'_> {
     /// Ends a drain that nobody wants any more, such as one begun for an exchange that was taken back.
     fn stay_active(&mut self, slot: &Slot) {
         if let NodeReport::Says(status) = &slot.node
-            && status.drain.is_some_and(|drain| !drain.terminating)
+            && status.drain.as_ref().is_some_and(|drain| !drain.terminating)
         {
             self.step(Step::Tell { slot: slot.index, state: SetState::Active });
         }
@@ -367,10 +371,37 @@ impl Planner<'_> {
         self.plan.waiting.push(format!("slot {} waits for {waits}", slot.index));
         let Some(intent) = slot.intent else { return };
         let NodeReport::Says(status) = &slot.node else { return };
-        let told = status.drain.is_some_and(|drain| drain.terminating || drain.deadline == intent.deadline());
+        let deadline = intent.deadline();
+        let able = self.alternates();
+        let told = status.drain.as_ref().is_some_and(|drain| {
+            let good =
+                drain.alternates.iter().all(|one| able.contains(one)) && drain.alternates.is_empty() == able.is_empty();
+            drain.terminating || (drain.deadline == deadline && (good || !knows_alternates(status)))
+        });
         if !told {
-            self.step(Step::Tell { slot: slot.index, state: SetState::Draining { deadline: intent.deadline() } });
+            let mut alternates = if knows_alternates(status) { able } else { Vec::new() };
+            alternates.truncate(MAX_ALTERNATES);
+            self.step(Step::Tell { slot: slot.index, state: SetState::Draining { deadline, alternates } });
         }
+    }
+
+    /// Where a node that drains can send new clients: nodes that stay, those with the fewest sessions first.
+    fn alternates(&self) -> Vec<IpAddr> {
+        let stays = |slot: &&Slot| slot.serves() && slot.intent.is_none() && !slot.is_lost && !slot.is_being_deleted;
+        let mut able: Vec<(u64, u32, &[IpAddr])> = self
+            .situation
+            .slots
+            .iter()
+            .filter(stays)
+            .filter_map(|slot| match &slot.node {
+                NodeReport::Says(status) => {
+                    Some((status.sessions.allocations, slot.index, status.public_addresses.as_slice()))
+                }
+                NodeReport::Silent { .. } | NodeReport::Absent => None,
+            })
+            .collect();
+        able.sort_unstable();
+        able.into_iter().flat_map(|(.., addresses)| addresses.iter().copied()).collect()
     }
 
     fn step(&mut self, step: Step) {
@@ -380,6 +411,11 @@ impl Planner<'_> {
     fn choose(&mut self, kind: &'static str, reason: &'static str, slot: Option<u32>, message: String, inputs: Value) {
         self.plan.choices.push(Choice { kind, reason, slot, message, inputs });
     }
+}
+
+/// A node of a release before alternates refuses a drain that has them. It does not say either whether it relays.
+fn knows_alternates(status: &NodeStatus) -> bool {
+    status.relaying.is_some()
 }
 
 fn why_not_now(rollout: &Rollout) -> String {

@@ -10,7 +10,7 @@ use rtcfleet_node_api::NodeState;
 use serde_json::{Value, json};
 
 use super::policy::Policy;
-use super::slot::Slot;
+use super::slot::{NodeReport, Slot};
 
 /// A node that Kubernetes cannot start may be a registry that is away for a moment.
 const BROKEN_FOR: SignedDuration = SignedDuration::from_mins(1);
@@ -37,8 +37,8 @@ pub enum Failure {
     NotStarted(String),
     /// It runs, and is not ready.
     NotReady,
-    /// It is ready, and no session went through it.
-    NotProven,
+    /// It is ready, and no session of its own went through it; in its own words.
+    NotProven(String),
     /// It is ready, and does not answer on its admin port.
     NoAnswer,
 }
@@ -48,7 +48,7 @@ impl fmt::Display for Failure {
         match self {
             Self::NotStarted(why) => f.write_str(why),
             Self::NotReady => f.write_str("its pod does not get ready"),
-            Self::NotProven => f.write_str("it is ready, but relays no session of its own"),
+            Self::NotProven(why) => write!(f, "it is ready, but relays no session of its own: {why}"),
             Self::NoAnswer => f.write_str("it is ready, but does not answer on its admin port"),
         }
     }
@@ -74,13 +74,13 @@ pub fn judge(policy: &Policy, slots: &[&Slot], revision: &str, now: Timestamp) -
     if old.is_empty() {
         return Rollout::Done;
     }
-    let proven = new.iter().filter(|slot| slot.is_proven(revision)).count();
+    let proven = new.iter().filter(|slot| slot.is_proven(revision, now)).count();
     // One that was there for long and does not answer holds nobody up, if others have shown that the revision is good.
     let counts = |slot: &&&Slot| {
         let forgotten = proven > 0 && slot.is_silent() && is_due(slot, policy, now);
         !slot.is_lost && !is_leaving(slot) && !forgotten
     };
-    let mut unproven = new.iter().filter(|slot| !slot.is_proven(revision)).filter(counts);
+    let mut unproven = new.iter().filter(|slot| !slot.is_proven(revision, now)).filter(counts);
     let failed = |slot: &&Slot| Some((slot.index, failure(slot, policy, proven == 0, now)?));
     if let Some((slot, why)) = unproven.clone().find_map(failed) {
         return Rollout::Failed { slot, why };
@@ -98,7 +98,7 @@ pub fn judge(policy: &Policy, slots: &[&Slot], revision: &str, now: Timestamp) -
 /// kubelet is away: the upgrade waits for it, and blames nobody.
 fn failure(slot: &Slot, policy: &Policy, is_first: bool, now: Timestamp) -> Option<Failure> {
     let pod = slot.pod.as_ref()?;
-    if slot.is_broken() && (age(slot, now)? >= BROKEN_FOR || is_due(slot, policy, now)) {
+    if slot.is_broken() && (slot.age(now)? >= BROKEN_FOR || is_due(slot, policy, now)) {
         return Some(Failure::NotStarted(pod.waiting_for.clone().unwrap_or_default()));
     }
     let why = if !pod.ready {
@@ -106,9 +106,17 @@ fn failure(slot: &Slot, policy: &Policy, is_first: bool, now: Timestamp) -> Opti
     } else if slot.is_silent() {
         Failure::NoAnswer
     } else {
-        Failure::NotProven
+        Failure::NotProven(problem(slot).to_owned())
     };
     (is_first && is_due(slot, policy, now)).then_some(why)
+}
+
+fn problem(slot: &Slot) -> &str {
+    match &slot.node {
+        NodeReport::Says(status) => status.relaying.as_ref().and_then(|relaying| relaying.problem.as_deref()),
+        NodeReport::Silent { .. } | NodeReport::Absent => None,
+    }
+    .unwrap_or("it has not tried")
 }
 
 /// Kubernetes ends it, or somebody drains it: that says nothing of the revision.
@@ -120,11 +128,7 @@ fn is_leaving(slot: &Slot) -> bool {
 /// It was made so long ago that it should be proven.
 fn is_due(slot: &Slot, policy: &Policy, now: Timestamp) -> bool {
     let deadline = SignedDuration::try_from(policy.progress_deadline).unwrap_or(SignedDuration::MAX);
-    age(slot, now).is_some_and(|age| age >= deadline)
-}
-
-fn age(slot: &Slot, now: Timestamp) -> Option<SignedDuration> {
-    Some(now.duration_since(slot.pod.as_ref()?.created?))
+    slot.age(now).is_some_and(|age| age >= deadline)
 }
 
 #[cfg(test)]
@@ -167,7 +171,7 @@ mod tests {
             (
                 "it is ready and relays nothing",
                 vec![aged(unproven(slot(0)), 600), outdated(1)],
-                Rollout::Failed { slot: 0, why: Failure::NotProven },
+                Rollout::Failed { slot: 0, why: Failure::NotProven("no answer to a Binding".into()) },
             ),
             (
                 "it does not answer",

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rtcfleet_node_api::{NodeState, NodeStatus};
+
+/// A node says whether it relays about 1 s after its listeners are open.
+const TELLS_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is to happen with a slot. Kept as an annotation of its Deployment, so that a new leader goes on with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,15 +134,22 @@ impl Slot {
         self.intent.is_some_and(Intent::is_to_go)
     }
 
-    /// Serves `revision`, and has shown that it relays: a session of its own went through it. What nobody can be asked
-    /// about is not proven.
-    pub fn is_proven(&self, revision: &str) -> bool {
+    /// Serves `revision`, and has shown that it relays: a session of its own went through it. One that does not answer has
+    /// shown nothing.
+    pub fn is_proven(&self, revision: &str, now: Timestamp) -> bool {
         let runs_it = self.pod.as_ref().and_then(|pod| pod.revision.as_deref()) == Some(revision);
-        let relays = match &self.node {
-            NodeReport::Says(status) => status.peer_rules.is_some(),
-            NodeReport::Silent { .. } | NodeReport::Absent => false,
+        let NodeReport::Says(status) = &self.node else { return false };
+        let relays = match &status.relaying {
+            Some(relaying) => relaying.problem.is_none(),
+            // It is of a release that cannot tell, or has no room for a session of its own: its own requests were answered.
+            None => status.peer_rules.is_some() && self.age(now).is_some_and(|age| age >= TELLS_WITHIN),
         };
         runs_it && relays && self.serves()
+    }
+
+    /// Since its pod was made.
+    pub fn age(&self, now: Timestamp) -> Option<SignedDuration> {
+        Some(now.duration_since(self.pod.as_ref()?.created?))
     }
 
     /// Kubernetes waits for something that does not come by itself soon: an image, a process that stays up.
@@ -157,7 +167,7 @@ impl Slot {
     /// A node that drains and was not told to end by Kubernetes can take sessions again.
     pub fn can_return(&self) -> bool {
         match &self.node {
-            NodeReport::Says(status) => !status.drain.is_some_and(|drain| drain.terminating),
+            NodeReport::Says(status) => !status.drain.as_ref().is_some_and(|drain| drain.terminating),
             NodeReport::Silent { .. } | NodeReport::Absent => true,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rtcfleet_node_api::{Counters, CpuLoad, Load, NodeState, NodeStatus, PeerRules, Sessions};
+use rtcfleet_node_api::{Counters, CpuLoad, Load, NodeState, NodeStatus, PeerRules, Relaying, Sessions};
 
 use super::machine::Machine;
 use super::policy::{Count, Policy, Scaling, Target};
@@ -61,6 +61,7 @@ pub fn status(state: NodeState) -> NodeStatus {
         counters: Counters::default(),
         certificate: None,
         peer_rules: Some(PeerRules { checked_at: noon(), granted: Vec::new() }),
+        relaying: Some(Relaying { checked_at: noon(), problem: None }),
         load: None,
     }
 }
@@ -145,9 +146,9 @@ pub fn draining(mut slot: Slot) -> Slot {
     slot
 }
 
-/// It serves, and no session of its own went through it yet.
+/// It serves, and no session of its own went through it.
 pub fn unproven(mut slot: Slot) -> Slot {
-    says(&mut slot).peer_rules = None;
+    says(&mut slot).relaying = Some(Relaying { checked_at: noon(), problem: Some("no answer to a Binding".into()) });
     slot
 }
 

@@ -49,6 +49,7 @@ fn status() -> NodeStatus {
         counters: Counters::default(),
         certificate: None,
         peer_rules: None,
+        relaying: None,
         load: None,
     }
 }
@@ -99,7 +100,7 @@ async fn a_drain_is_asked_for_with_its_deadline_and_answers_the_state_afterwards
     let ca = ca();
     let (target, served) = node(&ca, http("200 OK", &serde_json::to_string(&status()).unwrap())).await;
     let deadline = "2026-01-01T13:00:00Z".parse().unwrap();
-    client(&ca).set_state(&target, SetState::Draining { deadline }).await.unwrap();
+    client(&ca).set_state(&target, SetState::Draining { deadline, alternates: Vec::new() }).await.unwrap();
     let request = served.await.unwrap();
     assert!(request.starts_with("PUT /v1/state HTTP/1.1\r\n"), "{request}");
     assert!(request.ends_with(r#"{"state":"Draining","deadline":"2026-01-01T13:00:00Z"}"#), "{request}");

@@ -205,9 +205,9 @@ impl Writer<'_> {
                     self.mark(&deployments, live, intent).await?;
                 }
             }
-            Step::Tell { state, .. } => {
+            Step::Tell { ref state, .. } => {
                 if let Some(slot) = seen {
-                    self.tell(slot, state).await;
+                    self.tell(slot, state.clone()).await;
                 }
             }
             Step::Delete { .. } => {

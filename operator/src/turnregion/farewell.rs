@@ -50,7 +50,8 @@ pub async fn run(caches: Caches, ctx: Arc<Ctx>) {
                 tracing::info!(node = %node.address, "a node of a deleted region ends in {SESSIONS_MAY_STAY:#}");
                 ctx.clock.now() + SESSIONS_MAY_STAY
             });
-            if let Err(error) = ctx.node_api.set_state(&node, SetState::Draining { deadline }).await {
+            let state = SetState::Draining { deadline, alternates: Vec::new() };
+            if let Err(error) = ctx.node_api.set_state(&node, state).await {
                 tracing::debug!(node = %node.address, error = with_causes(&error), "a node of a deleted region was not told yet");
             }
         }

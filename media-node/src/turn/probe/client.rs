@@ -10,15 +10,15 @@ use crate::turn::proto::{
     Secret,
     attribute::{
         CHANNEL_NUMBER, ERROR_CODE, LIFETIME, NONCE, REALM, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT,
-        TRANSPORT_UDP, USERNAME, XOR_PEER_ADDRESS,
+        TRANSPORT_UDP, USERNAME, XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS, read_xor_address,
     },
     credentials::{Key, PasswordAlgorithm},
     encode::Writer,
     message::{Class, Message, method},
 };
 
-/// Whom the quota counts, and whom counters of users show.
-pub const USER: &str = "rtc-fleet-probe";
+/// Whom the quota counts. Two, as a user may be allowed one allocation.
+pub const USERS: [&str; 2] = ["rtc-fleet-probe", "rtc-fleet-probe-peer"];
 /// Seconds. Only Allocate has to come within them.
 const CREDENTIALS: u64 = 30;
 /// Permissions are for addresses; the port is discard.
@@ -59,13 +59,15 @@ pub struct Challenge {
 pub struct Answer {
     /// 0 for success.
     pub code: u16,
+    /// Only to Allocate.
+    pub relayed: Option<SocketAddr>,
     pub challenge: Option<Challenge>,
 }
 
 impl Client {
-    /// `unix` is now.
-    pub fn new(secret: &Secret, unix: u64) -> Self {
-        let username = format!("{}:{USER}", unix + CREDENTIALS);
+    /// `user` is one of [`USERS`], `unix` is now.
+    pub fn new(user: &str, secret: &Secret, unix: u64) -> Self {
+        let username = format!("{}:{user}", unix + CREDENTIALS);
         let password = secret.password(&username);
         Self { username, password, challenge: None }
     }
@@ -127,5 +129,12 @@ pub fn read(bytes: &[u8], transaction: [u8; 12]) -> Option<Answer> {
         .attribute(REALM)
         .zip(message.attribute(NONCE))
         .map(|(realm, nonce)| Challenge { realm: String::from_utf8_lossy(realm).into_owned(), nonce: nonce.to_vec() });
-    Some(Answer { code, challenge })
+    let relayed = message.attribute(XOR_RELAYED_ADDRESS).and_then(|value| read_xor_address(value, transaction));
+    Some(Answer { code, relayed, challenge })
+}
+
+/// Without padding, which a payload of a multiple of four bytes needs nowhere (RFC 8656 section 12.5).
+pub fn channel_data(number: u16, payload: &[u8; 16]) -> Vec<u8> {
+    let [high, low] = number.to_be_bytes();
+    [&[high, low, 0, 16], payload.as_slice()].concat()
 }

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use rtcfleet_node_api::PeerRules;
 
-use super::round::Failure;
+use super::session::Failure;
 
 /// As `PeerRules::granted` says.
 const MOST: usize = 32;

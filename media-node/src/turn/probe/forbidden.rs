@@ -108,9 +108,13 @@ impl Ground {
         ports.into_iter().map(|port| SocketAddr::new(relay.public, port)).collect()
     }
 
+    /// Whether clients relayed on `relay` may not reach each other: the configuration can close that, too.
+    pub fn closes(&self, relay: RelayAddress) -> bool {
+        holds(&self.deny, relay.public)
+    }
+
     fn opened(&self, ip: IpAddr) -> bool {
-        let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));
-        holds(&self.allow) && !holds(&self.deny)
+        holds(&self.allow, ip) && !holds(&self.deny, ip)
     }
 
     /// Addresses that this node serves at or relays on. The configuration cannot open them.
@@ -123,6 +127,10 @@ impl Ground {
         let machine = machine.iter().copied().filter(|ip| everywhere && !link_local(ip)).take(MANY);
         bound.chain(relays).chain(machine).collect()
     }
+}
+
+fn holds(nets: &[IpNet], ip: IpAddr) -> bool {
+    nets.iter().any(|net| net.contains(&ip))
 }
 
 #[cfg(test)]
@@ -210,6 +218,17 @@ mod tests {
     fn services_are_asked_for_at_the_address_that_clients_are_told() {
         let services: Vec<_> = ground(&[], &[]).services(V4).iter().map(ToString::to_string).collect();
         assert_eq!(services, ["203.0.113.7:443", "203.0.113.7:3478", "203.0.113.7:9090"]);
+    }
+
+    #[test]
+    fn clients_of_one_node_reach_each_other_unless_its_public_address_is_denied() {
+        for (deny, expected) in [
+            (&[][..], [false, false]),
+            (&["203.0.113.0/24"], [true, false]),
+            (&["10.0.0.0/8", "2001:db8::/32"], [false, true]),
+        ] {
+            assert_eq!([V4, V6].map(|relay| ground(&[], deny).closes(relay)), expected, "{deny:?}");
+        }
     }
 
     #[test]

@@ -7,33 +7,20 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::client::{Answer, Ask, Client, Request};
+use super::{
+    client::{Ask, Client},
+    session::{Exchange, Failure, Session, refused},
+};
 
-/// For everything that one family is asked for. With [`CLOSING`], and for both families, a round stays below 2 s, so
-/// that no drain waits for it.
+/// A machine's own answers take microseconds, unless its queues are full.
+pub const WAITS: [Duration; 3] = [Duration::from_millis(200); 3];
+/// For everything that one family is asked for. With [`CLOSING`], and for both families, a round stays below 2 s.
 const ASKING: Duration = Duration::from_millis(700);
 const CLOSING: Duration = Duration::from_millis(250);
 /// RFC 8656 section 12.
 const FIRST_CHANNEL: u16 = 0x4000;
 
-const UNAUTHENTICATED: u16 = 401;
 const FORBIDDEN: u16 = 403;
-const ALLOCATION_MISMATCH: u16 = 437;
-
-/// Takes a request to the server and its answer back.
-pub trait Exchange {
-    fn ask(&mut self, request: &Request) -> impl Future<Output = Option<Answer>> + Send;
-}
-
-/// Why a round says nothing about peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    #[error("there was no answer in time")]
-    NoAnswer,
-    /// What was to be granted, or an answer that judges no peer.
-    #[error("the node answered {ask} with {code}")]
-    Refused { ask: &'static str, code: u16 },
-}
 
 /// What is asked for in one family.
 #[derive(Clone, Debug)]
@@ -56,11 +43,6 @@ pub async fn round(
     granted.and_then(|granted| closed.map(|()| granted))
 }
 
-struct Session<'e, E> {
-    exchange: &'e mut E,
-    client: Client,
-}
-
 impl<E: Exchange> Session<'_, E> {
     async fn ask_all(&mut self, questions: &Questions) -> Result<Vec<SocketAddr>, Failure> {
         self.allocate(questions.v6).await?;
@@ -78,38 +60,8 @@ impl<E: Exchange> Session<'_, E> {
         Ok(granted)
     }
 
-    async fn allocate(&mut self, v6: bool) -> Result<(), Failure> {
-        let ask = Ask::Allocate { v6 };
-        match self.ask(ask).await? {
-            Answer { code: UNAUTHENTICATED, challenge: Some(challenge) } => self.client.learn(challenge),
-            other => return Err(refused(ask, other.code)),
-        }
-        match self.ask(ask).await?.code {
-            0 => Ok(()),
-            code => Err(refused(ask, code)),
-        }
-    }
-
     async fn is_granted(&mut self, ask: Ask) -> Result<bool, Failure> {
         judge(ask, self.ask(ask).await?.code)
-    }
-
-    async fn close(&mut self) -> Result<(), Failure> {
-        if !self.client.is_challenged() {
-            return Ok(());
-        }
-        match self.ask(Ask::Delete).await?.code {
-            0 | ALLOCATION_MISMATCH => Ok(()),
-            code => Err(refused(Ask::Delete, code)),
-        }
-    }
-
-    async fn ask(&mut self, ask: Ask) -> Result<Answer, Failure> {
-        let mut transaction = [0; 12];
-        // Without randomness there is no TLS and no nonce either; the node would not be running.
-        getrandom::fill(&mut transaction).map_err(|_| Failure::NoAnswer)?;
-        let request = self.client.request(ask, transaction);
-        self.exchange.ask(&request).await.ok_or(Failure::NoAnswer)
     }
 }
 
@@ -123,27 +75,20 @@ fn judge(ask: Ask, code: u16) -> Result<bool, Failure> {
     }
 }
 
-fn refused(ask: Ask, code: u16) -> Failure {
-    let ask = match ask {
-        Ask::Allocate { .. } => "Allocate",
-        Ask::Permission(_) => "CreatePermission",
-        Ask::Channel { .. } => "ChannelBind",
-        Ask::Delete => "Refresh",
-    };
-    Failure::Refused { ask, code }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
 
     use super::*;
     use crate::turn::{
-        probe::{client, forbidden::Ground},
+        probe::{
+            client::{self, Answer, Request},
+            forbidden::Ground,
+        },
         proto::{
             ClientPath, PeerPolicy, RelayAddress, Secret,
             message::Message,
-            test_support::{Heard, World},
+            test_support::{Heard, SECRET, World},
         },
     };
 
@@ -158,7 +103,7 @@ mod tests {
             let message = Message::decode(&request.bytes).unwrap();
             self.asked.push(message.method());
             let code = self.answers.pop_front().expect("no further question")?;
-            Some(Answer { code, challenge: (code == 401).then(challenge) })
+            Some(Answer { code, relayed: None, challenge: (code == 401).then(challenge) })
         }
     }
 
@@ -173,7 +118,7 @@ mod tests {
 
     fn probe_client() -> Client {
         // Secret and time of `World`.
-        Client::new(&Secret::new(b"the secret in force").unwrap(), 1_800_000_000)
+        Client::new("x", &Secret::new(SECRET).unwrap(), 1_800_000_000)
     }
 
     fn questions() -> Questions {

@@ -3,20 +3,12 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
 };
 
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::net::UdpSocket;
 
-use super::{
-    client::{Answer, Request, read},
-    reachable,
-    round::Exchange,
-};
+use super::{line::Line, reachable};
 
-/// Until a request is sent again: a machine's own answers take microseconds, unless its queues are full.
-const AGAIN: Duration = Duration::from_millis(200);
-const TRIES: usize = 3;
 /// Longer answers than a server of ours ever gives.
 const LONGEST: usize = 1500;
 
@@ -34,27 +26,19 @@ impl Udp {
         socket.connect(reachable(server)).await?;
         Ok(Self(socket))
     }
-
-    async fn hear(&self, transaction: [u8; 12]) -> io::Result<Answer> {
-        let mut buffer = [0; LONGEST];
-        loop {
-            let len = self.0.recv(&mut buffer).await?;
-            if let Some(answer) = read(&buffer[..len], transaction) {
-                return Ok(answer);
-            }
-        }
-    }
 }
 
-impl Exchange for Udp {
-    async fn ask(&mut self, request: &Request) -> Option<Answer> {
-        for _ in 0..TRIES {
-            self.0.send(&request.bytes).await.ok()?;
-            if let Ok(heard) = timeout(AGAIN, self.hear(request.transaction)).await {
-                // An error is an ICMP message: nobody listens.
-                return heard.ok();
-            }
-        }
-        None
+impl Line for Udp {
+    const LOSSY: bool = true;
+
+    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        self.0.send(message).await.map(drop)
+    }
+
+    async fn hear(&mut self) -> io::Result<Vec<u8>> {
+        let mut message = vec![0; LONGEST];
+        let len = self.0.recv(&mut message).await?;
+        message.truncate(len);
+        Ok(message)
     }
 }

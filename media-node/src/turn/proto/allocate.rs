@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::allocation::{Allocation, Granted, Relay};
+use super::alternates::Redirection;
 use super::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, ADDITIONAL_ADDRESS_FAMILY_ONCE, EVEN_PORT, LIFETIME, REQUESTED_ADDRESS_FAMILY,
     REQUESTED_TRANSPORT, RESERVATION_TOKEN, TRANSPORT_UDP, family,
@@ -20,7 +21,7 @@ use super::mobility::Mobility;
 use super::pace::Pace;
 use super::permissions::Permissions;
 use super::ports::{self, Opened, Parity};
-use super::server::{RelayPorts, Request, Server, Success};
+use super::server::{ClientPath, Refused, RelayPorts, Request, Server, Success};
 use super::shared::Reservation;
 use super::timers::Timer;
 
@@ -36,20 +37,23 @@ enum Wanted {
 }
 
 impl Server {
-    pub(super) fn allocate(&mut self, request: &Request<'_>, relays: &mut impl RelayPorts) -> Result<Success, Outcome> {
+    pub(super) fn allocate(&mut self, request: &Request<'_>, relays: &mut impl RelayPorts) -> Result<Success, Refused> {
         if let Some(live) = request.slot.and_then(|slot| self.allocations.get(slot)) {
             let retransmitted =
                 live.transaction == request.message.transaction() && live.username == request.identity.username;
             let ticket = live.mobility.as_ref().map(|mobility| self.shared.tickets.make(mobility.serial, 0));
             let again = Success::Allocated(live.granted, ticket);
-            return if retransmitted { Ok(again) } else { Err(Outcome::AllocationMismatch) };
+            return if retransmitted { Ok(again) } else { Err(Outcome::AllocationMismatch.into()) };
         }
         let wanted = wanted(&request.message)?;
         let lifetime = granted_lifetime(asked_lifetime(&request.message)?, &self.config.lifetimes);
         let mobile = self.wants_mobility(&request.message)?;
         self.family_is_served(&wanted)?;
+        if let Some(redirection) = self.redirection(request, &wanted) {
+            return Err(Refused::TryAlternate(redirection));
+        }
         if let Some(why) = self.shared.closed() {
-            return Err(self.counters().refuse(why));
+            return Err(self.counters().refuse(why).into());
         }
         let user = RestUsername::parse(&request.identity.username).map_or("", |name| name.user);
         let granted = match wanted {
@@ -62,6 +66,16 @@ impl Server {
         let mobility = mobile.then(|| Box::new(self.begin_mobility(request)));
         let ticket = mobility.as_ref().map(|mobility| self.shared.tickets.make(mobility.serial, 0));
         Ok(Success::Allocated(self.create(request, user, granted, lifetime, mobility), ticket))
+    }
+
+    /// Where to go instead, while this node drains. A token is good at no other node, so who brings one is refused.
+    fn redirection(&self, request: &Request<'_>, wanted: &Wanted) -> Option<Redirection> {
+        if matches!(wanted, Wanted::Reserved(_)) {
+            return None;
+        }
+        let ClientPath { local, remote, transport: _ } = request.path;
+        let spread = self.hasher.hash_one((remote, request.message.transaction()));
+        self.shared.drain().as_ref()?.for_client(remote.ip(), local.port(), spread)
     }
 
     /// 440, unless something of what is wanted can be had at all.

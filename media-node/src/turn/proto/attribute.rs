@@ -28,6 +28,7 @@ pub const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
 /// The number that it had before the RFC; coturn's client up to 4.6 still uses it.
 pub const ADDITIONAL_ADDRESS_FAMILY_ONCE: u16 = 0x8032;
 pub const ADDRESS_ERROR_CODE: u16 = 0x8001;
+pub const ALTERNATE_SERVER: u16 = 0x8023;
 pub const PASSWORD_ALGORITHMS: u16 = 0x8002;
 pub const ICMP: u16 = 0x8004;
 pub const FINGERPRINT: u16 = 0x8028;
@@ -87,11 +88,17 @@ pub(super) fn family_number(family: Family) -> u8 {
 
 /// The value of an XOR-…-ADDRESS (RFC 8489 section 14.2): bytes and how many of the 20 count.
 pub(super) fn xor_address(address: SocketAddr, transaction: [u8; 12]) -> ([u8; 20], usize) {
+    let (mut value, len) = plain_address(address);
+    mask(&mut value[2..4], transaction);
+    mask(&mut value[4..len], transaction);
+    (value, len)
+}
+
+/// The same without the XOR (section 14.1), as ALTERNATE-SERVER has it (section 14.15).
+pub(super) fn plain_address(address: SocketAddr) -> ([u8; 20], usize) {
     let mut value = [0; 20];
-    let [high, low] = (address.port() ^ 0x2112).to_be_bytes();
     value[1] = family_number(Family::of_socket(address));
-    value[2] = high;
-    value[3] = low;
+    value[2..4].copy_from_slice(&address.port().to_be_bytes());
     let len = match address.ip() {
         IpAddr::V4(ip) => {
             value[4..8].copy_from_slice(&ip.octets());
@@ -102,7 +109,6 @@ pub(super) fn xor_address(address: SocketAddr, transaction: [u8; 12]) -> ([u8; 2
             20
         }
     };
-    mask(&mut value[4..len], transaction);
     (value, len)
 }
 

@@ -73,6 +73,11 @@ impl fmt::Display for Realm {
     }
 }
 
+/// Whether it can be the address of one machine. A v4-mapped one is written as what it is, an IPv4 address.
+pub(super) fn is_machine(ip: IpAddr) -> bool {
+    !ip.is_unspecified() && !ip.is_multicast() && ip.to_canonical() == ip
+}
+
 /// One address on which relayed ports are opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RelayAddress {
@@ -98,7 +103,7 @@ impl RelayAddresses {
                 return Err(ConfigError::RelayFamilies { local, public });
             }
             for ip in [local, public] {
-                if ip.is_unspecified() || ip.is_multicast() || ip.to_canonical() != ip {
+                if !is_machine(ip) {
                     return Err(ConfigError::RelayAddress { ip });
                 }
             }

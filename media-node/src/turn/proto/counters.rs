@@ -71,6 +71,7 @@ labels! {
     /// How a request was answered.
     Outcome {
         Success = "success",
+        TryAlternate = "300",
         BadRequest = "400",
         Unauthenticated = "401",
         Forbidden = "403",
@@ -124,6 +125,7 @@ impl Outcome {
     pub fn code(self) -> u16 {
         match self {
             Self::Success => 0,
+            Self::TryAlternate => 300,
             Self::BadRequest => 400,
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,

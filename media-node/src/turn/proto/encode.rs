@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::attribute::{
-    ERROR_CODE, FINGERPRINT, MAGIC_COOKIE, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, xor_address,
+    ERROR_CODE, FINGERPRINT, MAGIC_COOKIE, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, plain_address, xor_address,
 };
 use super::integrity;
 use super::message::{Class, HEADER};
@@ -53,6 +53,12 @@ impl<'b> Writer<'b> {
 
     pub fn address(&mut self, kind: u16, address: SocketAddr) -> &mut Self {
         let (value, len) = xor_address(address, self.transaction);
+        self.attribute(kind, &value[..len])
+    }
+
+    /// Not XORed, for the attributes that are not.
+    pub fn plain_address(&mut self, kind: u16, address: SocketAddr) -> &mut Self {
+        let (value, len) = plain_address(address);
         self.attribute(kind, &value[..len])
     }
 

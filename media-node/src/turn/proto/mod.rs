@@ -40,7 +40,6 @@
 //!
 //! - DTLS between client and server (RFC 7350): no browser asks a TURN server for it, and what is relayed is encrypted
 //!   end to end anyway.
-//! - ALTERNATE-SERVER (300): a draining server answers 508, and the client goes elsewhere by its own list.
 //! - Anonymous usernames are not offered; a USERHASH is served if the name behind it is known. `usernames.rs` says why.
 //! - SOFTWARE: it tells attackers more than clients, and costs room in the challenge.
 //! - TCP relaying (RFC 6062): browsers gather no such candidates, and a server that opens connections into networks is
@@ -55,6 +54,7 @@
 
 mod allocate;
 mod allocation;
+mod alternates;
 mod arrivals;
 pub mod attribute;
 mod auth;
@@ -92,6 +92,7 @@ mod tests;
 mod timers;
 mod usernames;
 
+pub use alternates::{Alternates, AlternatesError};
 pub use config::{
     ConfigError, Lifetimes, Limits, PortRange, Quotas, Realm, RelayAddress, RelayAddresses, ServerConfig,
 };

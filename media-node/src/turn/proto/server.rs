@@ -12,10 +12,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::allocation::{Allocation, Allocations, Granted, Slot};
+use super::alternates::Redirection;
 use super::arrivals::Arrivals;
 use super::attribute::{
-    ADDRESS_ERROR_CODE, LIFETIME, MOBILITY_TICKET, NONCE, PASSWORD_ALGORITHMS, REALM, RESERVATION_TOKEN,
-    UNKNOWN_ATTRIBUTES, XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, family_number,
+    ADDRESS_ERROR_CODE, ALTERNATE_SERVER, LIFETIME, MOBILITY_TICKET, NONCE, PASSWORD_ALGORITHMS, REALM,
+    RESERVATION_TOKEN, UNKNOWN_ATTRIBUTES, XOR_MAPPED_ADDRESS, XOR_RELAYED_ADDRESS, family_number,
 };
 use super::auth::{Denied, Identity, Sign, authenticate, proves_address};
 use super::config::{Family, ServerConfig};
@@ -191,6 +192,19 @@ pub(super) enum Success {
     },
     /// CreatePermission and ChannelBind answer without attributes.
     Done,
+}
+
+/// What an error answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    With(Outcome),
+    TryAlternate(Redirection),
+}
+
+impl From<Outcome> for Refused {
+    fn from(outcome: Outcome) -> Self {
+        Self::With(outcome)
+    }
 }
 
 /// TURN on one thread. See the module's documentation for the loop around it.
@@ -503,34 +517,36 @@ impl Server {
         request: &Request<'_>,
         relays: &mut impl RelayPorts,
         method: Method,
-    ) -> Result<Success, Outcome> {
+    ) -> Result<Success, Refused> {
         if request.message.not_understood().next().is_some() {
-            return Err(Outcome::UnknownAttribute);
+            return Err(Outcome::UnknownAttribute.into());
         }
         if method == Method::Allocate {
             return self.allocate(request, relays);
         }
         let Some(slot) = request.slot else {
-            return Err(Outcome::AllocationMismatch);
+            return Err(Outcome::AllocationMismatch.into());
         };
         // RFC 8656 section 5.
         if self.allocations.get(slot).is_none_or(|allocation| allocation.username != request.identity.username) {
-            return Err(Outcome::WrongCredentials);
+            return Err(Outcome::WrongCredentials.into());
         }
-        match method {
+        let result = match method {
             Method::Refresh => self.refresh(request, slot, relays),
             Method::CreatePermission => self.create_permission(request, slot),
             Method::ChannelBind => self.channel_bind(request, slot),
             Method::Binding | Method::Allocate => unreachable!("handled above"),
-        }
+        };
+        result.map_err(Refused::With)
     }
 
     pub(super) fn answer<'s, 'i>(
         &'s mut self,
         request: &Request<'_>,
         method: Method,
-        result: Result<Success, Outcome>,
+        result: Result<Success, impl Into<Refused>>,
     ) -> Reaction<'s, 'i> {
+        let result = result.map_err(Into::into);
         let Request { now, message, path, identity, slot: _ } = request;
         let class = if result.is_ok() { Class::Success } else { Class::Error };
         let mut writer = Writer::start(&mut self.reply, class, message.method(), message.transaction());
@@ -539,9 +555,16 @@ impl Server {
                 write_success(&mut writer, path, success);
                 Outcome::Success
             }
-            Err(outcome) => {
+            Err(Refused::With(outcome)) => {
                 write_error(&mut writer, message, outcome);
                 outcome
+            }
+            Err(Refused::TryAlternate(Redirection { same, other })) => {
+                write_error(&mut writer, message, Outcome::TryAlternate);
+                for address in [Some(same), other].into_iter().flatten() {
+                    writer.plain_address(ALTERNATE_SERVER, address);
+                }
+                Outcome::TryAlternate
             }
         };
         match identity.sign {

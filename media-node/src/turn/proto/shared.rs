@@ -14,9 +14,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
+use super::alternates::Alternates;
 use super::config::{Family, Quotas, ServerConfig};
 use super::counters::{Refusal, ShardCounters, ShardSnapshot};
 use super::credentials::Secrets;
@@ -28,12 +29,13 @@ use super::post::Mailbox;
 use super::server::ShardIndex;
 use super::usernames::Usernames;
 
-/// Shared by all shards and by whoever watches them: secrets, the draining flag, counts, counters.
+/// Shared by all shards and by whoever watches them: secrets, the drain, counts, counters.
 #[derive(Debug)]
 pub struct Shared {
     secrets: RwLock<Arc<Secrets>>,
     own_addresses: RwLock<Arc<[IpAddr]>>,
-    draining: AtomicBool,
+    /// While it drains: where new clients are sent.
+    drain: RwLock<Option<Alternates>>,
     bandwidth_full: AtomicBool,
     memory_full: AtomicBool,
     counters: Box<[ShardCounters]>,
@@ -77,7 +79,7 @@ impl Shared {
         Arc::new(Self {
             secrets: RwLock::new(Arc::new(secrets)),
             own_addresses: RwLock::default(),
-            draining: AtomicBool::new(false),
+            drain: RwLock::default(),
             bandwidth_full: AtomicBool::new(false),
             memory_full: AtomicBool::new(false),
             counters: (0..shards).map(|_| ShardCounters::default()).collect(),
@@ -112,13 +114,14 @@ impl Shared {
         Arc::clone(&self.own_addresses.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// While draining, new allocations are refused (508); everything that lives goes on, and may be refreshed.
-    pub fn set_draining(&self, draining: bool) {
-        self.draining.store(draining, Ordering::Relaxed);
+    /// While draining, new clients are sent to an alternate (300) or, without one of their family, refused (508);
+    /// everything that lives goes on, and may be refreshed. None: it does not drain.
+    pub fn set_drain(&self, drain: Option<Alternates>) {
+        *self.drain.write().unwrap_or_else(PoisonError::into_inner) = drain;
     }
 
-    pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    pub(super) fn drain(&self) -> RwLockReadGuard<'_, Option<Alternates>> {
+        self.drain.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The node relays as much as it may, so new allocations are refused as while draining.
@@ -137,22 +140,16 @@ impl Shared {
 
     /// For what reasons every new allocation can be refused, and whether it is now.
     pub fn reasons_to_refuse(&self) -> [(Refusal, bool); 3] {
-        let flags = [
-            (Refusal::Draining, &self.draining),
-            (Refusal::Memory, &self.memory_full),
-            (Refusal::Bandwidth, &self.bandwidth_full),
-        ];
-        flags.map(|(why, flag)| (why, flag.load(Ordering::Relaxed)))
+        [
+            (Refusal::Draining, self.drain().is_some()),
+            (Refusal::Memory, self.memory_full.load(Ordering::Relaxed)),
+            (Refusal::Bandwidth, self.bandwidth_full.load(Ordering::Relaxed)),
+        ]
     }
 
     /// The first of these that holds.
     pub(in crate::turn) fn closed(&self) -> Option<Refusal> {
         self.reasons_to_refuse().into_iter().find_map(|(why, holds)| holds.then_some(why))
-    }
-
-    /// Allocations that live in the whole process.
-    pub fn live_allocations(&self) -> u64 {
-        self.totals().allocations
     }
 
     /// Relayed ports that are open now, of both families.
@@ -173,6 +170,14 @@ impl Shared {
     /// What counts in the quota of the node: allocations and reservations.
     pub fn admitted(&self) -> u32 {
         lock(&self.usage).total
+    }
+
+    /// The same without those of `users`. Never too few, also while some begin, end or move between shards: whoever ends
+    /// the process waits for them.
+    pub fn admitted_but_of(&self, users: &[&str]) -> u32 {
+        let usage = lock(&self.usage);
+        let theirs: u32 = users.iter().filter_map(|user| usage.by_user.get(*user)).sum();
+        usage.total - theirs
     }
 
     /// Ports kept for tokens that have not come yet.

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rtcfleet_node_api::Drain;
+use rtcfleet_node_api::{Drain, Relaying};
 
 use super::*;
 use crate::fleet::ending::{GRACE, WaitsFor};
@@ -23,6 +23,7 @@ struct Fake {
     intent: Option<Intent>,
     sessions: u64,
     drain: Option<Timestamp>,
+    alternates: Vec<IpAddr>,
     silent: bool,
     /// It runs and has not begun to serve: its Secret or its address is missing.
     starting: bool,
@@ -41,6 +42,7 @@ impl Fake {
             intent: None,
             sessions: 0,
             drain: None,
+            alternates: Vec::new(),
             silent: false,
             starting: false,
             unproven: false,
@@ -73,9 +75,17 @@ impl Fake {
             Some(_) if self.silent => NodeReport::Silent { why: "timed out".into() },
             Some(_) => {
                 let mut status = status(state);
-                status.drain = self.drain.map(|deadline| Drain { since: noon(), deadline, terminating: false });
+                status.drain = self.drain.map(|deadline| Drain {
+                    since: noon(),
+                    deadline,
+                    terminating: false,
+                    alternates: self.alternates.clone(),
+                });
+                status.public_addresses = vec![address(self.index)];
                 status.sessions.allocations = self.sessions;
-                status.peer_rules = status.peer_rules.filter(|_| !self.unproven);
+                if self.unproven {
+                    status.relaying = Some(Relaying { checked_at: noon(), problem: Some("no answer".into()) });
+                }
                 NodeReport::Says(Box::new(status))
             }
         };
@@ -90,6 +100,10 @@ impl Fake {
             node,
         }
     }
+}
+
+fn address(index: u32) -> IpAddr {
+    IpAddr::from([10, 0, 0, u8::try_from(index).expect("a small number")])
 }
 
 /// As many machines as these slots run on, and `spare` more.
@@ -172,7 +186,10 @@ fn a_node_that_does_not_run_goes_before_one_that_serves() {
 fn a_retiring_slot_is_told_once_waits_for_its_sessions_and_then_goes() {
     let deadline = noon() + SignedDuration::from_hours(1);
     let retire = Some(Intent::Retire { deadline });
-    let going = |sessions, drain| Fake { intent: retire, sessions, drain, ..Fake::new(1, "a") };
+    let going = |sessions, drain: Option<Timestamp>| {
+        let alternates = drain.map(|_| address(0)).into_iter().collect();
+        Fake { intent: retire, sessions, drain, alternates, ..Fake::new(1, "a") }
+    };
     for (case, slot, now, expected) in [
         ("untold", going(2, None), noon(), "tell 1 draining"),
         ("told, with sessions", going(2, Some(deadline)), noon(), "hold 0"),
@@ -342,6 +359,34 @@ fn a_node_on_a_lost_machine_is_replaced_where_there_is_another_one_and_kept_if_i
 }
 
 #[test]
+fn a_node_that_drains_is_told_of_those_that_stay_and_again_when_one_of_them_goes() {
+    let deadline = noon() + SignedDuration::from_hours(1);
+    let told = |alternates: &[u32], others: &[Fake]| {
+        let going = Fake {
+            intent: Some(Intent::Retire { deadline }),
+            drain: Some(deadline),
+            alternates: alternates.iter().copied().map(address).collect(),
+            sessions: 1,
+            ..Fake::new(9, "a")
+        };
+        let plan = planned(3, &[others, &[going]].concat(), "a", noon());
+        plan.steps.iter().find_map(|step| match step {
+            Step::Tell { slot: 9, state: SetState::Draining { alternates, .. } } => Some(alternates.clone()),
+            _ => None,
+        })
+    };
+    let others = fleet(&[5, 2, 3]);
+    let to = |indices: &[u32]| Some(indices.iter().copied().map(address).collect::<Vec<_>>());
+    assert_eq!(told(&[], &others), to(&[1, 2, 0]), "those with the fewest sessions first");
+    assert_eq!(told(&[0, 1], &others), None, "it knows of some that stay");
+    assert_eq!(told(&[0, 8], &others), to(&[1, 2, 0]), "one of them is gone");
+    let mut draining = others.clone();
+    draining[1].drain = Some(deadline);
+    draining[1].sessions = 2;
+    assert_eq!(told(&[0, 1], &draining), to(&[2, 0]), "one of them drains, whoever told it to");
+}
+
+#[test]
 fn only_a_few_drain_at_a_time_because_there_are_too_many() {
     let twenty = fleet(&[1; 20]);
     let retired = |most: Option<u32>, fakes: &[Fake]| {
@@ -490,9 +535,9 @@ impl World {
                 }
                 (Step::Mark { intent, .. }, Some(fake)) => fake.intent = intent,
                 (Step::Tell { state, .. }, Some(fake)) => {
-                    fake.drain = match state {
-                        SetState::Active => None,
-                        SetState::Draining { deadline } => Some(deadline),
+                    (fake.drain, fake.alternates) = match state {
+                        SetState::Active => (None, Vec::new()),
+                        SetState::Draining { deadline, alternates } => (Some(deadline), alternates),
                     };
                 }
                 (Step::Hold { .. }, Some(fake)) => prop_assert_eq!(fake.template, self.template),
@@ -509,6 +554,7 @@ impl World {
 
 fn stop(fake: &mut Fake) {
     (fake.runs, fake.sessions, fake.drain, fake.silent, fake.lost) = (None, 0, None, false, false);
+    fake.alternates.clear();
 }
 
 fn ends_no_call(fake: &Fake, now: Timestamp) -> Result<(), TestCaseError> {

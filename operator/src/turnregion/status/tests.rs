@@ -26,6 +26,7 @@ pub fn node(state: NodeState) -> NodeStatus {
         counters: Counters::default(),
         certificate: None,
         peer_rules: None,
+        relaying: None,
         load: None,
     }
 }

@@ -1,9 +1,9 @@
 //! A TURN client: writes requests, reads answers. It does what it is told, also what the RFC forbids.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::turn::proto::attribute::{
-    ADDRESS_ERROR_CODE, ERROR_CODE, LIFETIME, NONCE, PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS, REALM,
+    ADDRESS_ERROR_CODE, ALTERNATE_SERVER, ERROR_CODE, LIFETIME, NONCE, PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS, REALM,
     REQUESTED_TRANSPORT, RESERVATION_TOKEN, USERHASH, USERNAME, XOR_MAPPED_ADDRESS, XOR_PEER_ADDRESS,
     XOR_RELAYED_ADDRESS, read_xor_address,
 };
@@ -234,6 +234,17 @@ impl Answer {
 
     pub fn peer(&self) -> Option<SocketAddr> {
         read_xor_address(&self.value(XOR_PEER_ADDRESS)?, self.transaction())
+    }
+
+    /// Where a 300 sends the client. Not XORed (RFC 8489 section 14.15).
+    pub fn alternates(&self) -> Vec<SocketAddr> {
+        let read = |value: &Vec<u8>| match *value.as_slice() {
+            [0, 1, high, low, ref ip @ ..] => (IpAddr::from(<[u8; 4]>::try_from(ip).unwrap()), [high, low]),
+            [0, 2, high, low, ref ip @ ..] => (IpAddr::from(<[u8; 16]>::try_from(ip).unwrap()), [high, low]),
+            _ => panic!("no address: {value:?}"),
+        };
+        let addresses = self.values(ALTERNATE_SERVER);
+        addresses.iter().map(read).map(|(ip, port)| SocketAddr::new(ip, u16::from_be_bytes(port))).collect()
     }
 
     pub fn lifetime(&self) -> Option<u32> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::client::{Answer, Client, Style};
 use super::world::{Heard, LISTENER, World};
+use crate::turn::proto::Alternates;
 use crate::turn::proto::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, MOBILITY_TICKET,
     REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN,
@@ -103,7 +104,8 @@ pub enum Event {
         seconds: u64,
         noticed: bool,
     },
-    Drain(bool),
+    /// With alternates of no, one or both families; or not any more.
+    Drain(Option<Alternates>),
     /// Another process takes these ports, or gives all back.
     Taken(Vec<u16>),
     Exhausted(bool),
@@ -152,7 +154,7 @@ impl Event {
             13 => Self::Pass { seconds: u64::from(bytes.number() % 1000), noticed: bytes.flag(2) },
             14 => Self::Pass { seconds: u64::from(bytes.byte() % 40), noticed: bytes.flag(2) },
             _ => match bytes.below(6) {
-                0 => Self::Drain(bytes.flag(3)),
+                0 => Self::Drain(some_drain(bytes.byte())),
                 1 => Self::Taken((0..bytes.below(8)).map(|_| 50_000 + u16::from(bytes.byte() % 100)).collect()),
                 2 => Self::Taken(Vec::new()),
                 3 => Self::Exhausted(bytes.flag(3)),
@@ -200,6 +202,12 @@ impl Event {
         let peers = (0..bytes.below(3)).map(|_| bytes.below(8)).collect();
         Self::Request { client, method, attributes, peers, proof }
     }
+}
+
+fn some_drain(choice: u8) -> Option<Alternates> {
+    let alternates = ["203.0.113.8", "2001:db8::8"].map(|ip| ip.parse().unwrap());
+    let some = alternates[..usize::from(choice / 3 % 3)].to_vec();
+    (choice % 3 == 1).then(|| Alternates::parse(some).unwrap())
 }
 
 /// A world, four clients of two users in it, and what they were granted.
@@ -302,7 +310,7 @@ impl Story {
                 let time = Duration::from_secs(*seconds);
                 if *noticed { self.world.pass(time) } else { self.world.pass_unnoticed(time) }
             }
-            Event::Drain(draining) => self.world.shared.set_draining(*draining),
+            Event::Drain(drain) => self.world.shared.set_drain(drain.clone()),
             Event::Taken(ports) => {
                 for (_, relays) in &mut self.world.shards {
                     relays.taken.extend(ports);

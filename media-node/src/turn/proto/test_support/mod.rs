@@ -9,4 +9,4 @@ mod world;
 
 pub use client::{Answer, Client, Draft, Style};
 pub use events::{Bytes, Event, Story};
-pub use world::{FakeRelays, Heard, World};
+pub use world::{FakeRelays, Heard, SECRET, World};

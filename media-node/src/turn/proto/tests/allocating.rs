@@ -28,7 +28,7 @@ fn an_allocation_is_told_where_it_is_and_who_the_client_seems_to_be() {
     assert_eq!(relayed.ip().to_string(), "203.0.113.7");
     assert!((50_000..=50_099).contains(&relayed.port()));
     assert_eq!(world.open(), BTreeSet::from([relayed]));
-    assert_eq!(world.shared.live_allocations(), 1);
+    assert_eq!(world.shared.totals().allocations, 1);
 }
 
 #[test]
@@ -214,20 +214,15 @@ fn the_quota_counts_the_user_whatever_the_expiry() {
 }
 
 #[test]
-fn while_draining_only_new_allocations_are_refused() {
+fn what_is_admitted_is_counted_without_some_users_and_with_reserved_ports() {
     let mut world = World::new();
-    let (mut old, _) = world.allocated("ann");
-    world.shared.set_draining(true);
-    let mut new = world.client("bob");
-    let draft = new.allocate();
-    assert_eq!(world.ask(&new, draft).code(), 508);
-    for number in [method::REFRESH, method::CREATE_PERMISSION] {
-        let draft = old.request(number).peer(super::peer());
-        assert_eq!(world.ask(&old, draft).code(), 0);
-    }
-    world.shared.set_draining(false);
-    let draft = new.allocate();
-    assert_eq!(world.ask(&new, draft).code(), 0, "there is a way back");
+    world.allocated("ann");
+    world.allocated("probe");
+    let mut client = world.client("bob");
+    let draft = client.allocate().with(EVEN_PORT, &[0x80]);
+    assert_eq!(world.ask(&client, draft).code(), 0);
+    let counted = |users: &[&str]| world.shared.admitted_but_of(users);
+    assert_eq!([counted(&[]), counted(&["probe"]), counted(&["probe", "nobody", "bob"])], [4, 3, 1]);
 }
 
 #[test]

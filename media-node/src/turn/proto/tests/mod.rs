@@ -4,6 +4,7 @@ mod allocating;
 mod authentication;
 mod channels;
 mod codec;
+mod draining;
 mod floods;
 mod mobility;
 mod moving_in_any_order;

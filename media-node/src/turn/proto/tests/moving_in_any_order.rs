@@ -176,7 +176,7 @@ impl Users {
         assert_eq!(sockets, allocations);
         assert_eq!((shared.live_ports() as usize, shared.claimed_ports() as usize), (sockets, sockets));
         assert_eq!(shared.admitted() as usize, allocations);
-        assert_eq!(usize::try_from(shared.live_allocations()).unwrap() + transit, allocations);
+        assert_eq!(usize::try_from(shared.totals().allocations).unwrap() + transit, allocations);
         assert!(shared.mobile_allocations() <= allocations);
     }
 

@@ -7,7 +7,7 @@ use crate::turn::proto::attribute::{ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, E
 use crate::turn::proto::config::PortRange;
 use crate::turn::proto::message::method;
 use crate::turn::proto::test_support::{Client, Heard, World};
-use crate::turn::proto::{Drop, Refusal};
+use crate::turn::proto::{Alternates, Drop, Refusal};
 
 fn allocate(world: &mut World, user: &str) -> u16 {
     let mut client = world.client(user);
@@ -35,7 +35,7 @@ fn each_reason_for_a_486_or_508_is_counted_apart() {
             allocate(world, "carol")
         }),
         (Refusal::Draining, 508, |world| {
-            world.shared.set_draining(true);
+            world.shared.set_drain(Some(Alternates::default()));
             allocate(world, "ann")
         }),
         (Refusal::Bandwidth, 508, |world| {
