@@ -165,7 +165,7 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     let now = ctx.clock.now();
     let regions = state.caches.regions.state();
     let scale = state.memory.scale(&valid, &observed, &regions, decided_before(region), (now, ctx.clock.instant()));
-    let plan = plan(Situation {
+    let mut plan = plan(Situation {
         policy: &valid.fleet,
         scale: &scale,
         slots: &observed.slots,
@@ -173,6 +173,7 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
         revision: &objects.revision,
         now,
     });
+    plan.choices.insert(0, scale.choice());
     let applied = apply(&valid, observed, &objects, scale, plan, ctx).await?;
     Ok(Outcome::Managed(Box::new(applied)))
 }
