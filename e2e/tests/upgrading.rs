@@ -176,7 +176,7 @@ impl Cordoned {
             ["drain", machine, "--ignore-daemonsets", "--delete-emptydir-data", "--pod-selector", only, "--timeout=1s"];
         let drained = kubectl(&arguments, "").await?;
         ensure!(!drained.succeeded(), "the machine was drained at once: {}", drained.stdout);
-        ensure!(drained.stderr.contains("timeout"), "{}", drained.stderr);
+        ensure!(drained.stderr.contains("to terminate: context deadline exceeded"), "{}", drained.stderr);
         Ok(cordoned)
     }
 }

@@ -23,6 +23,8 @@ use crate::node_client::NodeTarget;
 
 /// Where kubelets say that they are alive, in a Lease that has their machine's name.
 const NODE_LEASES: &str = "kube-node-lease";
+/// Machines asked about in a pass. Where more nodes do not answer, it is likely our way to them that is closed.
+const MISSED_AT_A_TIME: usize = 8;
 /// Kubelets renew every 10 s.
 const KUBELET_SILENCE: SignedDuration = SignedDuration::from_secs(20);
 /// Nodes asked at a time; each answers in milliseconds or times out in seconds.
@@ -43,10 +45,15 @@ pub async fn dereference(region: &ManagedRegion, caches: &Caches, ctx: &Ctx) -> 
     let reachable = reachable(nodes.iter().map(AsRef::as_ref));
     let deployments = by_slot(&identity.name, of_region(identity, &caches.deployments.state()));
     let found = slots(&deployments, &of_region(identity, &caches.pods.state()), &reachable);
+    let mut slots: Vec<Slot> =
+        stream::iter(found).map(|slot| asked(slot, identity, ctx)).buffered(ASKED_AT_A_TIME).collect().await;
+    for slot in slots.iter_mut().filter(|slot| slot.is_silent() && !slot.is_lost).take(MISSED_AT_A_TIME) {
+        slot.is_lost = is_cut_off(slot, ctx).await;
+    }
     Ok(Observed {
         machines,
         deployments,
-        slots: stream::iter(found).map(|slot| asked(slot, identity, ctx)).buffered(ASKED_AT_A_TIME).collect().await,
+        slots,
         auth: AuthSecret::of(auth.as_ref()),
         tls,
         admin,
@@ -65,13 +72,10 @@ fn of_region<K: Resource + Clone>(identity: &Identity, all: &[Arc<K>]) -> Vec<K>
 
 async fn asked(mut slot: Slot, identity: &Identity, ctx: &Ctx) -> Slot {
     let Some(target) = target(&slot, identity) else { return slot };
-    match ctx.node_api.status(&target).await {
-        Ok(status) => slot.node = NodeReport::Says(Box::new(status)),
-        Err(error) => {
-            slot.node = NodeReport::Silent { why: with_causes(&error) };
-            slot.is_lost = slot.is_lost || is_cut_off(&slot, ctx).await;
-        }
-    }
+    slot.node = match ctx.node_api.status(&target).await {
+        Ok(status) => NodeReport::Says(Box::new(status)),
+        Err(error) => NodeReport::Silent { why: with_causes(&error) },
+    };
     slot
 }
 
