@@ -68,16 +68,16 @@ pub struct TurnRegionSpec {
     #[schemars(length(min = 1, max = 64))]
     pub endpoints: Option<Vec<Endpoint>>,
 
-    /// Which machines of the region may be used.
+    /// Which machines of the region may be used. A change exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
 
-    /// Regions with the same group take each other's load, and are published together by a DnsFailover.
+    /// Regions with the same group take each other's load, and are published together by a DnsFailover. A change restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub failover_group: Option<String>,
 
-    /// Where clients reach a relay. Default: UDP 3478 and TCP 3478, and TLS 443 if tls is written. A TLS listener also takes plain TURN over TCP.
+    /// Where clients reach a relay. Default: UDP 3478 and TCP 3478, and TLS 443 if tls is written. A TLS listener also takes plain TURN over TCP. A change exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(
@@ -87,44 +87,44 @@ pub struct TurnRegionSpec {
     )]
     pub listeners: Option<Vec<Listener>>,
 
-    /// The certificate of TLS listeners. A renewed one is taken up without a restart.
+    /// The certificate of TLS listeners. A renewed one is taken up without a restart; another secretName exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 
-    /// The ports and peers of relayed traffic.
+    /// The ports and peers of relayed traffic. A change exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<Relay>,
 
-    /// How a relay learns the address that clients see. Default: the machine's internal addresses.
+    /// How a relay learns the address that clients see. Default: the machine's internal addresses. A change counts for nodes that start afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Addresses>,
 
-    /// Who may use the relays. Needed unless mode is External.
+    /// Who may use the relays. Needed unless mode is External. A change exchanges the nodes; one of the values in the Secret does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
 
-    /// How much one user, and one node, may use.
+    /// How much one user, and one node, may use. A change exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quotas: Option<Quotas>,
 
-    /// What a machine can carry, where its kernel does not know.
+    /// What a machine can carry, where its kernel does not know. A change exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
 
-    /// Number of relays, when something else than rtc-fleet decides it (kubectl scale, an HPA, KEDA). Excludes scaling.
+    /// Number of relays, when something else than rtc-fleet decides it (kubectl scale, an HPA, KEDA). Excludes scaling. A change restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 500))]
     pub replicas: Option<i32>,
 
-    /// Bounds and targets for the number of relays. Without it and without replicas: two.
+    /// Bounds and targets for the number of relays. Without it and without replicas: two. A change restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Scaling>,
 
-    /// How relays are exchanged when their configuration or image changes.
+    /// How relays are exchanged when their configuration or image changes. A change restarts nothing, but that of evictionDeadline exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Upgrade>,
 
-    /// What the pods of relays get besides.
+    /// What the pods of relays get besides. A change exchanges the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<Template>,
 

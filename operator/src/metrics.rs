@@ -1,6 +1,9 @@
 //! The operator's metrics. Labels are kinds, verbs, classes and constant reasons: never a name, an address or an error text.
 
+mod fleets;
+
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -15,7 +18,11 @@ use prometheus_client::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::fleets::Fleets;
+use crate::decisions::ObjectRef;
 use crate::error::Category;
+use crate::fleet::scale::Scale;
+use crate::fleet::slot::Slot;
 
 /// Reconciles of a steady fleet take milliseconds; the API server's timeout of 10 s and our own of a minute lie inside.
 const RECONCILE_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
@@ -112,6 +119,7 @@ struct Inner {
     leader: Gauge,
     decisions: Family<DecisionLabels, Counter>,
     event_failures: Counter,
+    fleets: Fleets,
 }
 
 impl Default for Metrics {
@@ -136,6 +144,8 @@ impl Metrics {
         registry.register("leader", "1 while this replica holds the lease", leader.clone());
         registry.register("decisions", "New decisions, by what and why", decisions.clone());
         registry.register("event_failures", "Events that could not be published", event_failures.clone());
+        let fleets = Fleets::default();
+        fleets.register(&mut registry);
         registry.register(
             "build",
             "The release that runs",
@@ -150,6 +160,7 @@ impl Metrics {
             leader,
             decisions,
             event_failures,
+            fleets,
         }))
     }
 
@@ -177,6 +188,16 @@ impl Metrics {
 
     pub fn requested(&self, verb: Verb, code: Code) {
         self.0.api_requests.get_or_create(&ApiLabels { verb, code }).inc();
+    }
+
+    /// What a pass saw of a fleet, and decided.
+    pub fn fleet(&self, fleet: &ObjectRef, scale: &Scale, slots: &[Slot]) {
+        self.0.fleets.seen(fleet, scale, slots);
+    }
+
+    /// Which fleets of `kind` are left, by namespace and name.
+    pub fn fleets_left(&self, kind: &str, fleets: &BTreeSet<(String, String)>) {
+        self.0.fleets.left(kind, fleets);
     }
 
     pub fn event_failed(&self) {

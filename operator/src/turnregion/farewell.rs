@@ -1,4 +1,4 @@
-//! Ends the nodes of regions that were deleted, by themselves or with their namespace.
+//! Ends the nodes of regions that were deleted, by themselves or with their namespace, and their metrics.
 //!
 //! Kubernetes deletes a region's objects by their owner references, in order: region, Deployments, pods. A pod that is
 //! told to end drains first, as long as `upgrade.evictionDeadline` says, because that is right for an eviction; when the region itself is gone nobody
@@ -19,6 +19,7 @@ use kube::{Api, Resource, ResourceExt};
 use rtcfleet_crds::labels;
 use rtcfleet_node_api::SetState;
 
+use super::KIND;
 use super::build::{REGION_UID, admin_server_name};
 use super::caches::{Caches, Guarded};
 use super::observed::node_pod;
@@ -41,9 +42,12 @@ pub async fn run(caches: Caches, ctx: Arc<Ctx>) {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
+        let regions = caches.regions.state();
+        let left = regions.iter().map(|region| (region.namespace().unwrap_or_default(), region.name_any())).collect();
+        ctx.metrics.fleets_left(KIND, &left);
         let pods = caches.pods.state();
         let namespaces = ending_namespaces(&pods, &ctx).await;
-        let targets = to_end(&pods, &caches.regions.state(), &namespaces);
+        let targets = to_end(&pods, &regions, &namespaces);
         deadlines.retain(|uid, _| targets.iter().any(|(known, _)| known == uid));
         for (uid, node) in targets {
             let deadline = *deadlines.entry(uid).or_insert_with(|| {

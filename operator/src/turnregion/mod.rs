@@ -174,6 +174,7 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
         now,
     });
     plan.choices.insert(0, scale.choice());
+    ctx.metrics.fleet(&ObjectRef::of(region), &scale, &observed.slots);
     let applied = apply(&valid, observed, &objects, scale, plan, ctx).await?;
     Ok(Outcome::Managed(Box::new(applied)))
 }
