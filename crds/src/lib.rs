@@ -13,6 +13,7 @@ pub mod definition;
 pub mod duration;
 pub mod reference;
 pub mod turn_region;
+pub mod unknown;
 
 pub use condition::{Conditions, ConditionsExt};
 pub use duration::Duration;

@@ -20,3 +20,4 @@ pub mod metrics;
 pub mod node_client;
 pub mod run;
 pub mod turnregion;
+pub mod yaml;

@@ -20,7 +20,7 @@ pub fn region_with(spec: &str) -> TurnRegion {
             "auth": {"realm": "turn.example.org", "secretRef": {"name": "turn-auth"}},
         },
     });
-    let extra: serde_json::Map<String, serde_json::Value> = serde_yaml::from_str(spec).expect("YAML");
+    let extra: serde_json::Map<String, serde_json::Value> = crate::yaml::parse(spec).expect("YAML");
     let fields = whole["spec"].as_object_mut().expect("an object");
     for (field, value) in extra {
         if value.is_null() {

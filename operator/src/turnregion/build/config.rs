@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::meta;
 use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion, NicCapacity, NodeQuotas};
+use crate::yaml;
 
 /// Where the pod finds its files.
 pub const TURN_FOLDER: &str = "/etc/rtc-fleet/turn";
@@ -68,8 +69,7 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
     if let Some(nic) = nic(&region.nic) {
         config["capacity"] = json!({ "nic": nic });
     }
-    // Cannot fail: JSON values have string keys only.
-    serde_yaml::to_string(&config).unwrap_or_default()
+    yaml::text(&config)
 }
 
 fn quotas(quotas: &NodeQuotas) -> Value {

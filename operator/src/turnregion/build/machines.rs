@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{config::MACHINES_FILE, meta};
 use crate::turnregion::observed::Machine;
 use crate::turnregion::validate::ManagedRegion;
+use crate::yaml;
 
 /// Sorted by name, so that the same machines give the same text. A machine without an address is left out: a relay
 /// there waits until it has one, and says so.
@@ -25,7 +26,7 @@ pub fn config_map(region: &ManagedRegion, machines: &[Machine]) -> ConfigMap {
             (machine.name.clone(), entry)
         })
         .collect();
-    let text = serde_yaml::to_string(&json!({ "machines": machines })).unwrap_or_default();
+    let text = yaml::text(&json!({ "machines": machines }));
     ConfigMap {
         metadata: meta(&region.identity, format!("{}-machines", region.identity.name)),
         data: Some(BTreeMap::from([(MACHINES_FILE.to_owned(), text)])),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::turnregion::observed::REVISION;
 use crate::turnregion::test_support::managed;
+use crate::yaml;
 
 const IMAGE: &str = "rtc-fleet/media-node:1";
 
@@ -19,10 +20,6 @@ fn built(spec: &str) -> (ManagedRegion, Objects) {
     let machines = [typed, machine("m1", "10.0.0.1", None), nameless];
     let objects = Objects::build(&region, &machines, IMAGE);
     (region, objects)
-}
-
-fn yaml(object: &impl serde::Serialize) -> String {
-    serde_yaml::to_string(object).unwrap()
 }
 
 /// Compares with a committed file; `UPDATE_GOLDEN=1` writes it instead.
@@ -54,8 +51,8 @@ const EVERY_TRANSPORT: &str = "{listeners: [{name: tls, protocol: TLS, port: 443
 #[test]
 fn a_region_with_every_transport_is_as_committed() {
     let (region, objects) = built(EVERY_TRANSPORT);
-    golden("every-transport-deployment.yaml", &yaml(&objects.deployment(&region, 0)));
-    golden("every-transport-turn-configmap.yaml", &yaml(&objects.turn));
+    golden("every-transport-deployment.yaml", &yaml::text(&objects.deployment(&region, 0)));
+    golden("every-transport-turn-configmap.yaml", &yaml::text(&objects.turn));
 }
 
 #[test]
@@ -85,15 +82,15 @@ fn a_node_begins_as_root_only_for_a_port_below_1024_and_then_with_two_rights() {
 #[test]
 fn the_deployment_of_a_region_is_as_committed() {
     let (region, objects) = built(WHOLE);
-    golden("deployment.yaml", &yaml(&objects.deployment(&region, 1)));
+    golden("deployment.yaml", &yaml::text(&objects.deployment(&region, 1)));
 }
 
 #[test]
 fn the_configuration_of_a_region_is_as_committed() {
     let (_, objects) = built(WHOLE);
-    golden("turn-configmap.yaml", &yaml(&objects.turn));
-    golden("machines-configmap.yaml", &yaml(&objects.machines));
-    golden("budget.yaml", &yaml(&objects.budget));
+    golden("turn-configmap.yaml", &yaml::text(&objects.turn));
+    golden("machines-configmap.yaml", &yaml::text(&objects.machines));
+    golden("budget.yaml", &yaml::text(&objects.budget));
 }
 
 #[test]
@@ -142,7 +139,7 @@ fn labels_of_the_user_do_not_displace_ours() {
 #[test]
 fn slots_differ_in_name_and_slot_only() {
     let (region, objects) = built(WHOLE);
-    let [first, second] = [0, 7].map(|slot| yaml(&objects.deployment(&region, slot)));
+    let [first, second] = [0, 7].map(|slot| yaml::text(&objects.deployment(&region, slot)));
     let translated = first.replace("centralindia-0", "centralindia-7").replace("slot: '0'", "slot: '7'");
     assert_eq!(translated, second);
 }
