@@ -1,10 +1,13 @@
-//! Flags. Each has an environment variable, for the pod's manifest.
+//! Flags. Those of `run` have an environment variable each, for the pod's manifest.
+
+mod plan;
 
 use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::plan::Plan;
 use crate::logging::Format;
 
 /// Name of the operator's Lease unless a flag says otherwise.
@@ -25,6 +28,8 @@ pub enum Command {
     Explain(Explain),
     /// Say whether this installation is in working order: the CRDs, and a replica that acts and is ready
     Check(Check),
+    /// Print what the operator would want for relays as busy as this; needs no cluster
+    Plan(Plan),
 }
 
 #[derive(Debug, Args)]

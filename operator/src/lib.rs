@@ -18,6 +18,8 @@ pub mod leader;
 pub mod logging;
 pub mod metrics;
 pub mod node_client;
+pub mod plan;
 pub mod run;
+pub mod table;
 pub mod turnregion;
 pub mod yaml;

@@ -24,6 +24,7 @@
 
 pub mod ending;
 pub mod history;
+pub mod imagined;
 pub mod load;
 pub mod machine;
 pub mod plan;

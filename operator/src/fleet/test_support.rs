@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rtcfleet_node_api::{Counters, CpuLoad, Load, NodeState, NodeStatus, PeerRules, Relaying, Sessions};
+use rtcfleet_node_api::{CpuLoad, Load, NodeState, NodeStatus, Relaying, Sessions};
 
-use super::machine::Machine;
+use super::imagined;
+pub use super::imagined::machine;
 use super::policy::{Count, Policy, Scaling, Target};
 use super::slot::{NodePod, NodeReport, Slot};
 
@@ -44,52 +45,19 @@ pub fn policy(count: Count) -> Policy {
     }
 }
 
-pub fn machine(name: &str) -> Machine {
-    Machine { name: name.to_owned(), usable: true, leaving: false, addressed: true }
-}
-
 /// What an idle node says.
 pub fn status(state: NodeState) -> NodeStatus {
-    NodeStatus {
-        state,
-        version: "1".into(),
-        config_hash: String::new(),
-        started_at: noon(),
-        public_addresses: Vec::new(),
-        drain: None,
-        sessions: Sessions::default(),
-        counters: Counters::default(),
-        certificate: None,
-        peer_rules: Some(PeerRules { checked_at: noon(), granted: Vec::new() }),
-        relaying: Some(Relaying { checked_at: noon(), problem: None }),
-        load: None,
-    }
+    imagined::status(state, noon())
 }
 
 /// It serves revision `a` on a machine of its own, idle and proven.
 pub fn slot(index: u32) -> Slot {
-    Slot {
-        index,
-        name: format!("centralindia-{index}"),
-        revision: Some("a".into()),
-        intent: None,
-        is_being_deleted: false,
-        is_lost: false,
-        pod: Some(NodePod {
-            name: format!("centralindia-{index}-x"),
-            uid: String::new(),
-            revision: Some("a".into()),
-            machine: Some(format!("own-{index}")),
-            host_ip: None,
-            ready: true,
-            running: true,
-            terminating: false,
-            waiting_for: None,
-            created: Some(noon() - SignedDuration::from_hours(1)),
-            start: Some(Duration::from_secs(10)),
-        }),
-        node: NodeReport::Says(Box::new(status(NodeState::Active))),
-    }
+    let mut slot = imagined::serving(index, "a", &format!("own-{index}"), status(NodeState::Active));
+    let pod = pod(&mut slot);
+    pod.name = format!("centralindia-{index}-x");
+    pod.created = Some(noon() - SignedDuration::from_hours(1));
+    pod.start = Some(Duration::from_secs(10));
+    Slot { name: format!("centralindia-{index}"), ..slot }
 }
 
 fn says(slot: &mut Slot) -> &mut NodeStatus {

@@ -5,6 +5,7 @@ mod build;
 mod caches;
 mod dereference;
 mod farewell;
+pub mod file;
 mod memory;
 mod observed;
 mod secrets;
