@@ -19,6 +19,9 @@
 //! | `victims` | which node goes first |
 //! | `ending` | may this node be ended |
 //! | `plan` | what to do next |
+//! | `pace` | when to look again |
+//!
+//! `imagined` makes slots of nodes that nobody runs.
 
 #![allow(clippy::cast_precision_loss, reason = "counts of nodes, seconds and bits a second are far below 2^52")]
 
@@ -27,6 +30,7 @@ pub mod history;
 pub mod imagined;
 pub mod load;
 pub mod machine;
+pub mod pace;
 pub mod plan;
 pub mod policy;
 pub mod rollout;

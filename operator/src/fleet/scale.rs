@@ -21,6 +21,9 @@ const USUAL_START: Duration = Duration::from_mins(1);
 /// Starts outside of this are told of as its ends: a probe that flapped, or a node that waited for a person.
 const STARTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(10)];
 
+/// Regions are looked at three times as often. A load of another region that is older is not known.
+pub const STALE: Duration = Duration::from_mins(1);
+
 /// What keeps the number from being what the rules want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
@@ -71,6 +74,14 @@ pub struct OtherRegion {
     pub up: f64,
     /// Where nodes that do not tell count as loaded to their target.
     pub down: f64,
+}
+
+impl OtherRegion {
+    /// From what was measured at `at`. None: that is too long ago, or too few of its nodes told.
+    pub fn known(name: &str, (at, load): (Instant, Load), now: Instant) -> Option<Self> {
+        let is_fresh = now.saturating_duration_since(at) <= STALE && !load.is_blind();
+        is_fresh.then(|| Self { name: name.to_owned(), up: load.up.whole, down: load.down.whole })
+    }
 }
 
 /// The number, and what it was made from.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
@@ -15,9 +15,6 @@ use super::validate::ManagedRegion;
 use crate::fleet::history::History;
 use crate::fleet::load::Load;
 use crate::fleet::scale::{self, OtherRegion, Scale, Seen};
-
-/// Regions are looked at three times as often. A load that is older is not known.
-const STALE: Duration = Duration::from_mins(1);
 
 /// By the uid of the region: one that is made again under its name is another one.
 #[derive(Default)]
@@ -91,10 +88,7 @@ fn others(
         .map(|other| {
             let name = other.name_any();
             let remembered = other.uid().and_then(|uid| known.get(&uid)?.load);
-            let fresh =
-                remembered.filter(|(at, load)| instant.saturating_duration_since(*at) <= STALE && !load.is_blind());
-            let load =
-                fresh.map(|(_, load)| OtherRegion { name: name.clone(), up: load.up.whole, down: load.down.whole });
+            let load = remembered.and_then(|remembered| OtherRegion::known(&name, remembered, instant));
             (name, load)
         })
         .collect();
@@ -104,9 +98,12 @@ fn others(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kube::core::DeserializeGuard;
 
     use super::*;
+    use crate::fleet::scale::STALE;
     use crate::fleet::test_support::{noon, slot, with_load};
     use crate::turnregion::test_support::region_with;
 

@@ -31,18 +31,14 @@ use self::validate::{Mistakes, Validated, validate};
 use crate::context::Ctx;
 use crate::decisions::{Decision, ObjectRef};
 use crate::error::{Categorised, Category, with_causes};
+use crate::fleet::pace;
 use crate::fleet::plan::{Choice, Situation, plan};
-use crate::fleet::rollout::Rollout;
 use crate::kube_io::{self, IoError, Note};
 use crate::metrics::{Outcome as Measured, Queue};
 
 const KIND: &str = "TurnRegion";
 /// Regions reconciled at a time.
 const CONCURRENCY: usize = 8;
-/// A steady region is looked at this often: Secrets are not watched, and nodes are asked how they are.
-const STEADY: Duration = Duration::from_secs(15);
-/// A region with something under way.
-const MOVING: Duration = Duration::from_secs(3);
 /// A reconcile that hangs is given up: every call in it has a shorter timeout of its own.
 const LONGEST: Duration = Duration::from_mins(2);
 
@@ -302,19 +298,12 @@ fn action(kind: &'static str) -> &'static str {
 fn next_look(outcome: &Outcome) -> Action {
     match outcome {
         Outcome::Managed(applied) if applied.again => Action::requeue(Duration::from_millis(500)),
-        Outcome::Managed(applied) if is_moving(applied) => Action::requeue(MOVING),
-        Outcome::Managed(_) => Action::requeue(STEADY),
+        Outcome::Managed(applied) => {
+            let Applied { slots, scale, rollout, waiting, .. } = &**applied;
+            Action::requeue(pace::next_look(slots, scale.desired, rollout, waiting))
+        }
         Outcome::External { .. } => Action::await_change(),
     }
-}
-
-fn is_moving(applied: &Applied) -> bool {
-    // What was stopped, or is held by somebody, does not go on by itself.
-    if matches!(applied.rollout, Rollout::Paused | Rollout::Failed { .. }) {
-        return false;
-    }
-    let settled = applied.slots.iter().all(|slot| slot.serves() && slot.intent.is_none() && !slot.is_silent());
-    !settled || applied.slots.len() != applied.scale.desired as usize || !applied.waiting.is_empty()
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
