@@ -60,6 +60,8 @@ pub struct Load {
     pub nodes: u32,
     /// Nodes that do.
     pub reporting: u32,
+    /// Nodes that answer and have nothing to tell yet: they have just begun.
+    pub begun: u32,
     /// A node that does not tell counts as idle: nobody grows because of it.
     pub up: Sum,
     /// A node that does not tell counts as loaded to its target: nobody shrinks because of it.
@@ -93,21 +95,30 @@ impl Load {
             .fold(Self::default(), |load, reading| load.and(reading, target))
     }
 
-    fn and(self, reading: Option<NodeLoad>, target: Target) -> Self {
+    fn and(self, reading: Reading, target: Target) -> Self {
         let plus = |sum: Sum, whole, at_target| Sum { whole: sum.whole + whole, at_target: sum.at_target + at_target };
-        let Self { nodes, reporting, up, down, guessed } = self;
-        if let Some(load) = reading {
+        let Self { nodes, reporting, begun, up, down, guessed } = self;
+        if let Reading::Load(load) = reading {
             Self {
                 nodes: nodes + 1,
                 reporting: reporting + 1,
+                begun,
                 up: plus(up, load.busiest(), load.against(target)),
                 down: plus(down, load.busiest(), load.against(target)),
                 guessed: guessed || (load.guessed && load.nic > load.cpu),
             }
         } else {
             let assumed = share(target.nic_percent.max(target.cpu_percent));
-            Self { nodes: nodes + 1, reporting, up, down: plus(down, assumed, 1.0), guessed }
+            let begun = begun + u32::from(matches!(reading, Reading::Begun));
+            Self { nodes: nodes + 1, reporting, begun, up, down: plus(down, assumed, 1.0), guessed }
         }
+    }
+
+    /// In whole nodes, if nodes that do not answer carry as much as others: what a trend is drawn through, so that
+    /// silence is no fall, and its end no rise. None: too few tell.
+    pub fn likely(&self) -> Option<f64> {
+        let known = self.reporting > 0 && !self.is_blind();
+        known.then(|| self.up.whole * f64::from(self.nodes - self.begun) / f64::from(self.reporting))
     }
 
     /// Fewer than half of the nodes tell how busy they are.
@@ -121,10 +132,20 @@ fn has_load(slot: &Slot) -> bool {
     !slot.is_being_deleted && slot.pod.as_ref().is_some_and(|pod| pod.ready)
 }
 
-fn reading(slot: &Slot) -> Option<NodeLoad> {
+/// What one node tells.
+#[derive(Clone, Copy)]
+enum Reading {
+    Load(NodeLoad),
+    Begun,
+    Silent,
+}
+
+fn reading(slot: &Slot) -> Reading {
     match &slot.node {
-        NodeReport::Says(status) => status.load.as_ref().map(NodeLoad::of),
-        NodeReport::Silent { .. } | NodeReport::Absent => None,
+        NodeReport::Says(status) => {
+            status.load.as_ref().map_or(Reading::Begun, |load| Reading::Load(NodeLoad::of(load)))
+        }
+        NodeReport::Silent { .. } | NodeReport::Absent => Reading::Silent,
     }
 }
 
@@ -133,7 +154,7 @@ mod tests {
     use rtcfleet_node_api::{CpuLoad, NicCapacity, Rate};
 
     use super::*;
-    use crate::fleet::test_support::{TARGET, slot, with_load};
+    use crate::fleet::test_support::{TARGET, silent, slot, with_load};
 
     const M: u64 = 1_000_000;
 
@@ -178,5 +199,19 @@ mod tests {
         assert!((load.down.at_target - (0.3 / 0.65 + 1.0)).abs() < 1e-9, "{load:?}");
         assert!(Load::of(&[with_load(slot(0), 0.3), slot(1), slot(2)], TARGET).is_blind());
         assert!(!Load::of(&[], TARGET).is_blind(), "nobody is silent where there is nobody");
+    }
+    #[test]
+    fn a_node_that_does_not_answer_likely_carries_as_much_as_others_and_one_that_has_just_begun_nothing() {
+        let loaded = |index| with_load(slot(index), 0.4);
+        for (case, slots, expected) in [
+            ("all tell", vec![loaded(0), loaded(1)], Some(0.8)),
+            ("one is silent", vec![loaded(0), loaded(1), silent(slot(2))], Some(1.2)),
+            ("one has just begun", vec![loaded(0), loaded(1), slot(2)], Some(0.8)),
+            ("most are silent", vec![loaded(0), silent(slot(1)), silent(slot(2))], None),
+            ("nobody is there", Vec::new(), None),
+        ] {
+            let likely = Load::of(&slots, TARGET).likely().map(|load| (load * 1e6).round() / 1e6);
+            assert_eq!(likely, expected, "{case}");
+        }
     }
 }

@@ -159,20 +159,24 @@ fn follow(scaling: &Scaling, seen: &Seen<'_>, history: &mut History) -> Scale {
     let least = scaling.min.max(scheduled);
     let before = seen.before.unwrap_or_else(|| u32::try_from(seen.slots.len()).unwrap_or(u32::MAX));
 
-    history.loaded(seen.instant, load.up.whole);
-    let expected = history.expected(lead_time);
-    let ahead = if load.up.whole > 0.0 { expected / load.up.whole } else { 1.0 };
+    let ahead = growth(&load, lead_time, seen.instant, history);
     let others = |load: fn(&OtherRegion) -> f64| -> Vec<Other> {
         seen.others.iter().map(|one| Other { name: one.name.clone(), whole: load(one) }).collect()
     };
-    let up = rules::wanted(scaling, scheduled, load.up.times(ahead), &others(|other| other.up));
+    let rules = rules::wanted(scaling, scheduled, load.up.times(ahead), &others(|other| other.up));
     let down = rules::wanted(scaling, scheduled, load.down, &others(|other| other.down));
 
     let highest = |all: &[Wanted]| rules::highest(all).cloned().unwrap_or_default();
-    let now = match (highest(&up), highest(&down)) {
-        _ if load.is_blind() => Wanted { rule: Rule::Unseen, nodes: before },
-        (up, down) if up.nodes >= down.nodes => up,
-        (_, down) => down,
+    let (up, down) = (highest(&rules), highest(&down));
+    let now = if is_unseen(&load, seen.slots) {
+        // What was wanted when it was last seen, also while there are no machines for it.
+        let nodes = history.highest().map_or(before, |wanted| wanted.nodes.max(before));
+        Wanted { rule: Rule::Unseen, nodes }
+    } else if down.nodes.min(before) > up.nodes {
+        // Nodes that do not tell are no reason to shrink, and none to grow.
+        Wanted { nodes: down.nodes.min(before), ..down }
+    } else {
+        up
     };
     history.wanted(seen.instant, scaling.stabilization, now);
     let remembered = history.highest().cloned().unwrap_or_default();
@@ -191,7 +195,19 @@ fn follow(scaling: &Scaling, seen: &Seen<'_>, history: &mut History) -> Scale {
     limited_by.extend((load.guessed && desired > least).then_some(Limit::NicCapacityUnknown));
     limited_by.sort_unstable();
     limited_by.dedup();
-    Scale { desired, least, reason, limited_by, rules: up, load, expected, lead_time }
+    Scale { desired, least, reason, limited_by, rules, load, expected: load.up.whole * ahead, lead_time }
+}
+
+/// By how much the load will be higher when a node that is made now serves: 1 to 2.
+fn growth(load: &Load, lead_time: Duration, instant: Instant, history: &mut History) -> f64 {
+    let Some(likely) = load.likely() else { return 1.0 };
+    history.loaded(instant, likely);
+    if likely > 0.0 { history.expected(lead_time) / likely } else { 1.0 }
+}
+
+/// Too few nodes tell, or none serves of those that should: their callers come back with them.
+fn is_unseen(load: &Load, slots: &[Slot]) -> bool {
+    load.is_blind() || (load.nodes == 0 && !slots.is_empty())
 }
 
 fn floor_reason(scaling: &Scaling, scheduled: u32) -> &'static str {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fleet::policy::Policy;
-use crate::fleet::test_support::{external, machine, noon, scaling, silent, slot, with_load};
+use crate::fleet::test_support::{external, machine, noon, scaling, silent, slot, stopped, with_load};
 
 /// A region over time: every look is one pass.
 struct Story {
@@ -138,6 +138,59 @@ fn a_fleet_that_cannot_be_seen_stays_as_it_is() {
     assert_eq!(story.look(280, &half).desired, 4, "until a window has been seen");
     let shrunk = story.look(25, &half);
     assert_eq!((shrunk.desired, shrunk.reason), (3, "Target"), "two that tell, and two that count as at their target");
+}
+
+#[test]
+fn nodes_that_do_not_tell_are_no_reason_to_grow() {
+    let mut story = Story::of(scaling());
+    let told: Vec<Slot> = (0..10).map(|n| with_load(slot(n), 0.5)).collect();
+    let with_silent = |silent_ones: usize| -> Vec<Slot> {
+        told.iter().cloned().enumerate().map(|(n, slot)| if n < silent_ones { silent(slot) } else { slot }).collect()
+    };
+    story.before = Some(10);
+    for silent_ones in [0, 4, 2, 5, 6, 10, 3, 0] {
+        assert_eq!(story.look(15, &with_silent(silent_ones)).desired, 10, "{silent_ones} are silent");
+    }
+    // Nodes that have just begun have nothing to tell yet.
+    let fresh: Vec<Slot> = told.iter().cloned().chain([slot(10), slot(11)]).collect();
+    story.before = Some(12);
+    story.seconds += 1000;
+    assert_eq!(story.look(15, &fresh).desired, 12);
+}
+
+#[test]
+fn the_end_of_a_silence_is_no_rise_of_load() {
+    let mut story = Story::of(scaling());
+    let told: Vec<Slot> = (0..8).map(|n| with_load(slot(n), 0.5)).collect();
+    let blind: Vec<Slot> = told.iter().cloned().map(silent).collect();
+    story.before = Some(8);
+    let mut numbers = Vec::new();
+    for seen in [&told, &told, &blind, &blind, &blind, &told, &told, &told, &told] {
+        numbers.push(story.look(5, seen).desired);
+    }
+    assert_eq!(numbers, [8; 9]);
+}
+
+#[test]
+fn what_was_wanted_before_an_outage_of_a_whole_region_is_wanted_after_it() {
+    let mut story = Story::of(bare());
+    let busy: Vec<Slot> = (0..8).map(|n| with_load(slot(n), 0.6)).collect();
+    story.before = Some(8);
+    story.machines = (0..8).map(|n| machine(&format!("own-{n}"))).collect();
+    assert_eq!(story.look(15, &busy).desired, 8);
+    let machines = std::mem::take(&mut story.machines);
+    let pending: Vec<Slot> = (0..8)
+        .map(|n| {
+            let mut slot = stopped(slot(n));
+            slot.pod.as_mut().expect("a pod").machine = None;
+            slot
+        })
+        .collect();
+    for _ in 0..80 {
+        assert_eq!(story.look(15, &pending).desired, 4, "as many as may wait for machines");
+    }
+    story.machines = machines;
+    assert_eq!(story.look(15, &pending).desired, 8);
 }
 
 #[test]

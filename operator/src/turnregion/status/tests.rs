@@ -323,7 +323,7 @@ fn every_limit_is_told_with_what_to_do_and_without_figures_that_move() {
 fn utilisation_is_told_in_steps_and_noise_does_not_move_it() {
     let told = |percent: f64, before: Option<i32>| {
         let sum = crate::fleet::load::Sum { whole: percent / 50.0, at_target: 0.0 };
-        let load = Load { nodes: 2, reporting: 2, up: sum, down: sum, guessed: false };
+        let load = Load { nodes: 2, reporting: 2, begun: 0, up: sum, down: sum, guessed: false };
         utilisation(&load, before.map(|percent| Utilisation { percent })).map(|told| told.percent)
     };
     for (case, percent, before, expected) in [
