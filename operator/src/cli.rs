@@ -1,6 +1,7 @@
 //! Flags. Those of `run` have an environment variable each, for the pod's manifest.
 
 mod plan;
+mod simulate;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 pub use self::plan::Plan;
+pub use self::simulate::Simulate;
 use crate::logging::Format;
 
 /// Name of the operator's Lease unless a flag says otherwise.
@@ -30,6 +32,8 @@ pub enum Command {
     Check(Check),
     /// Print what the operator would want for relays as busy as this; needs no cluster
     Plan(Plan),
+    /// Compare how fleets come through a day of calls, failures or an upgrade; needs no cluster
+    Simulate(Simulate),
 }
 
 #[derive(Debug, Args)]

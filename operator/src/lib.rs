@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod node_client;
 pub mod plan;
 pub mod run;
+pub mod simulate;
 pub mod table;
 pub mod turnregion;
 pub mod yaml;

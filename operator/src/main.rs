@@ -7,7 +7,7 @@ use operator::{
     check,
     cli::{Cli, Command},
     error::with_causes,
-    explain, plan, run,
+    explain, plan, run, simulate,
 };
 
 #[tokio::main]
@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
         Command::Plan(args) => {
             printed("plan", plan::plan(&args, Timestamp::now(), Instant::now()), plan::PlanError::is_wrong_usage)
         }
+        Command::Simulate(args) => printed("simulate", simulate::simulate(&args, Instant::now()), |_| false),
     }
 }
 
