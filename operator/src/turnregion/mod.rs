@@ -223,8 +223,7 @@ async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &Tu
         Ok(Outcome::External { .. }) | Err(_) => &[],
     };
     for choice in done {
-        let warning = choice.kind == "halt";
-        record(region, choice.clone(), warning, ctx).await;
+        record(region, choice.clone(), telling(choice, region, status), ctx).await;
     }
     match outcome {
         Ok(_) => {}
@@ -236,7 +235,8 @@ async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &Tu
         Err(error) => {
             let (reason, message) = (error.reason(), with_causes(error));
             let inputs = serde_json::json!({"category": error.category().as_str()});
-            record(region, Choice { kind: "refuse", reason, slot: None, message, inputs }, true, ctx).await;
+            let choice = Choice { kind: "refuse", reason, slot: None, message, inputs };
+            record(region, choice, Telling::Warning, ctx).await;
         }
     }
     for note in turned(region, status).into_iter().chain(alarms(region, status)) {
@@ -244,13 +244,34 @@ async fn tell(region: &TurnRegion, outcome: &Result<Outcome, Error>, status: &Tu
     }
 }
 
-/// Remembers a decision; a new one deserves an Event.
-async fn record(region: &TurnRegion, choice: Choice, warning: bool, ctx: &Ctx) {
+/// How people are told of a new decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    Event,
+    Warning,
+    /// It is in the log and in `operator explain`.
+    Quietly,
+}
+
+/// A number that is what the status says already is news to a new leader alone.
+fn telling(choice: &Choice, region: &TurnRegion, status: &TurnRegionStatus) -> Telling {
+    let before = region.status.as_ref().and_then(|status| status.scaling.as_ref());
+    match choice.kind {
+        "halt" => Telling::Warning,
+        "scale" if before == status.scaling.as_ref() => Telling::Quietly,
+        _ => Telling::Event,
+    }
+}
+
+/// Remembers a decision, and tells of a new one.
+async fn record(region: &TurnRegion, choice: Choice, telling: Telling, ctx: &Ctx) {
     let Choice { kind, reason, slot, message, inputs } = choice;
     let slot = slot.and_then(|slot| i32::try_from(slot).ok());
+    let warning = telling == Telling::Warning;
     let note = Note { warning, reason, action: action(kind), message: message.clone() };
     let (object, at) = (ObjectRef::of(region), ctx.clock.now());
-    if ctx.decisions.record(Decision { kind, reason, object, slot, message, inputs, at }) {
+    if ctx.decisions.record(Decision { kind, reason, object, slot, message, inputs, at }) && telling != Telling::Quietly
+    {
         ctx.recorder.publish(region, note).await;
     }
 }

@@ -1,6 +1,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rtcfleet_crds::condition::{Status, Wanted, merge};
 
+use serde_json::Value;
+
 use super::*;
 use crate::turnregion::test_support::region;
 
@@ -37,5 +39,25 @@ fn an_alarm_is_an_event_when_it_comes_up_and_when_its_reason_turns() {
         assert!(notes.iter().all(|note| note.warning && note.message.ends_with(": do this")), "{case}: {notes:?}");
         let reasons: Vec<&str> = notes.iter().map(|note| note.reason).collect();
         assert_eq!(reasons, expected.into_iter().collect::<Vec<_>>(), "{case}");
+    }
+}
+
+#[test]
+fn a_number_of_relays_is_an_event_when_it_changes_and_not_when_a_new_leader_finds_it() {
+    use rtcfleet_crds::turn_region::ScalingStatus;
+    let with = |desired| {
+        let scaling = ScalingStatus { desired, reason: "Target".into(), limited_by: Vec::new() };
+        TurnRegionStatus { scaling: Some(scaling), ..TurnRegionStatus::default() }
+    };
+    let choice = |kind| Choice { kind, reason: "Target", slot: None, message: String::new(), inputs: Value::Null };
+    for (case, kind, before, expected) in [
+        ("the first number", "scale", None, Telling::Event),
+        ("another number", "scale", Some(with(2)), Telling::Event),
+        ("the same number", "scale", Some(with(3)), Telling::Quietly),
+        ("something is done", "drain", Some(with(3)), Telling::Event),
+        ("an upgrade is stopped", "halt", Some(with(3)), Telling::Warning),
+    ] {
+        let region = TurnRegion { status: before, ..region() };
+        assert_eq!(telling(&choice(kind), &region, &with(3)), expected, "{case}");
     }
 }
