@@ -20,7 +20,7 @@ const OTHER: &str = "southindia";
 /// A load is a mean over 15 s, and a node takes seconds to start.
 const GROWN_WITHIN: Duration = Duration::from_secs(75);
 /// The window, the mean that forgets, and a drain of a node without sessions.
-const SHRUNK_WITHIN: Duration = Duration::from_secs(120);
+const SHRUNK_WITHIN: Duration = Duration::from_mins(2);
 
 /// A heavy stream fills 23 % of a node. Only the interface counts: the machines share the processors of this one, and what
 /// else it does.

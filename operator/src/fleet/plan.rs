@@ -126,27 +126,21 @@ impl Crew {
         let wanted = situation.scale.desired as usize;
         let spare = machine::spare(situation.machines, situation.slots);
         let crew = Self { wanted, present, lost, spare, ..Self::default() };
-        let outdated = staying.iter().filter(|slot| slot.revision.as_deref() != Some(situation.revision)).count();
-        let over = present.saturating_sub(wanted).min(outdated);
+        let (current, outdated): (Vec<&Slot>, Vec<&Slot>) =
+            staying.iter().partition(|slot| slot.revision.as_deref() == Some(situation.revision));
+        let proven = current.iter().filter(|slot| slot.is_proven(situation.revision, situation.now)).count();
+        let over = present.saturating_sub(wanted).min(outdated.len());
         match *rollout {
             Rollout::Done | Rollout::Paused => crew,
             // What was made first is not proven: it is no surplus, and nothing goes for it.
-            Rollout::Canary { .. } | Rollout::Failed { .. } => {
-                let current = |slot: &&&Slot| slot.revision.as_deref() == Some(situation.revision);
-                let unproven = staying
-                    .iter()
-                    .filter(current)
-                    .filter(|slot| !slot.is_proven(situation.revision, situation.now))
-                    .count();
-                Self { extra: over.min(unproven), ..crew }
-            }
+            Rollout::Canary { .. } | Rollout::Failed { .. } => Self { extra: over.min(current.len() - proven), ..crew },
             Rollout::Next(may) => {
                 let superseding =
                     going.iter().filter(|slot| matches!(slot.intent, Some(Intent::Supersede { .. }))).count();
                 let may = (may as usize).saturating_sub(superseding);
-                let extra = over.min(may);
+                let extra = over.min(may).min(proven);
                 // A machine to spare makes an upgrade cost no capacity.
-                let surge = if extra == 0 && present == wanted { may.min(spare).min(outdated) } else { 0 };
+                let surge = if extra == 0 && present == wanted { may.min(spare).min(outdated.len()) } else { 0 };
                 Self { extra, surge, budget: may.saturating_sub(extra + surge), ..crew }
             }
         }

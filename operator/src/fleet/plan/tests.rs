@@ -307,6 +307,12 @@ fn where_a_machine_is_spare_a_node_of_the_new_revision_serves_before_an_old_one_
 }
 
 #[test]
+fn a_fleet_that_shrinks_before_its_upgrade_has_begun_loses_its_idle_nodes() {
+    let plan = planned_by(&external(1), &fleet(&[5, 0, 5]), 1, "b", noon());
+    assert_eq!(story(&plan)[0], "mark 1 ScaleDown");
+}
+
+#[test]
 fn a_revision_that_does_not_serve_stops_there_and_the_rest_stays() {
     let deadline = noon() + SignedDuration::from_hours(1);
     let broken = Fake { starting: true, ..Fake::new(1, "b") };
