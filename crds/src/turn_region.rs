@@ -452,7 +452,7 @@ pub struct ScaleDown {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("scaling.scaleDown.drainDeadline: write at most 24h, such as 1h"))]
     pub drain_deadline: Option<Duration>,
-    /// Relays that may drain at a time because there are too many. Default: a tenth of them, at least one.
+    /// Relays that may drain at a time because there are too many. Default: a quarter of them, at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 500))]
     pub max_draining: Option<i32>,

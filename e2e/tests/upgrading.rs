@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::{
     checks::Checks,
     command::kubectl,
@@ -45,6 +45,7 @@ async fn an_image_is_exchanged_without_a_lost_packet_and_a_broken_one_stops_at_t
         set_image(&scenario, json!(image)).await?;
         let second = superseded(&scenario).await?;
         checks.check("the call goes on while its node drains", call.is_whole()).await;
+        checks.check("the draining node sends new callers to the new one", sends_away(&scenario, &first)).await;
         checks.check("the new node takes calls meanwhile", async { scenario.stream(&second).await?.end().await }).await;
         checks.check("the call lost nothing from first to last", call.end()).await;
         checks.check("then its node goes, and the new one is left", left(&scenario, &second)).await;
@@ -102,6 +103,22 @@ async fn superseded(scenario: &Scenario) -> Result<Relay> {
     })
     .await?;
     scenario.relay(REGION, 1).await
+}
+
+/// 300, Try Alternate: not 508, because there is another node.
+async fn sends_away(scenario: &Scenario, draining: &Relay) -> Result<()> {
+    wait::until("a caller is sent away", Duration::from_secs(20), async || match scenario.stream(draining).await {
+        Ok(call) => {
+            call.end().await?;
+            bail!("it takes callers still")
+        }
+        Err(refusal) => {
+            let told = format!("{refusal:#}");
+            ensure!(told.contains("refused with 300"), "{told}");
+            Ok(())
+        }
+    })
+    .await
 }
 
 async fn left(scenario: &Scenario, second: &Relay) -> Result<()> {

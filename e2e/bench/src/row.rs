@@ -57,11 +57,15 @@ impl Row {
         })
     }
 
-    /// What is measured when nothing was chosen: channel data over UDP each way in full, the rest at 50 allocations.
+    /// What is measured when nothing was chosen: channel data over UDP each way in full, the rest at 50 allocations, and over
+    /// streams each way alone.
     fn usual(&self) -> bool {
         match (self.transport, self.framing, self.direction) {
             (Transport::Udp, Framing::Channel, Direction::ToPeer | Direction::ToClient) => true,
             (Transport::Udp, _, _) => self.allocations == 50 && self.burst != 4,
+            (Transport::Tcp | Transport::Tls, Framing::Channel, Direction::ToPeer | Direction::ToClient) => {
+                self.allocations == 50 && self.burst != 4
+            }
             (Transport::Tcp | Transport::Tls, ..) => false,
         }
     }
@@ -131,9 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pattern_streams_are_left_out() {
+    fn without_a_pattern_every_transport_is_measured() {
         let usual = chosen(&[]);
-        assert!(usual.iter().all(|row| row.starts_with("udp/")), "{usual:?}");
-        assert!(usual.contains(&"udp/channel/to-client/500/16".to_owned()), "{usual:?}");
+        for row in ["udp/channel/to-client/500/16", "tcp/channel/to-peer/50/1", "tls/channel/to-client/50/16"] {
+            assert!(usual.contains(&row.to_owned()), "{row}: {usual:?}");
+        }
+        assert!(usual.len() < 40, "a run should end while somebody waits: {usual:?}");
     }
 }

@@ -263,7 +263,7 @@ impl Planner<'_> {
         let Situation { policy, revision, machines, now, .. } = self.situation;
         let surplus = self.crew.surplus();
         let draining = going.iter().filter(|slot| matches!(slot.intent, Some(Intent::Retire { .. }))).count();
-        let most = policy.max_draining.map_or((staying.len() / 10).max(1), |most| most as usize);
+        let most = policy.max_draining.map_or((staying.len() / 4).max(1), |most| most as usize);
         let here: Vec<&Slot> = staying.iter().copied().filter(|slot| !slot.is_lost).collect();
         let order = victims::order(&here, machines, revision);
         let deadline = after(now, policy.retire_drain);

@@ -14,7 +14,7 @@ pub struct Policy {
     pub exchange_drain: Duration,
     /// How long sessions may stay on a node that is to go.
     pub retire_drain: Duration,
-    /// Nodes that may drain at a time because there are too many. None: a tenth of them, at least one.
+    /// Nodes that may drain at a time because there are too many. None: a quarter of them, at least one.
     pub max_draining: Option<u32>,
     /// No further node is exchanged.
     pub paused: bool,
