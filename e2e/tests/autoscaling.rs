@@ -182,10 +182,13 @@ async fn first_load(scenario: &Scenario, region: &str) -> Result<Vec<Stream>> {
     scenario.load(&scenario.relay(region, 0).await?, 3).await
 }
 
+/// While the load rises the trend asks for as much: that has to be forgotten first.
+const RESERVED_WITHIN: Duration = Duration::from_mins(2);
+
 /// One node carries the load of its own region. Two are there because of the other one.
 async fn keeps_a_reserve(scenario: &Scenario, region: &str) -> Result<()> {
     let what = "two relays serve, because the other region may be lost";
-    wait::object(&scenario.regions(), region, what, GROWN_WITHIN, |region: &TurnRegion| {
+    wait::object(&scenario.regions(), region, what, RESERVED_WITHIN, |region: &TurnRegion| {
         let ready = region.status.as_ref().map(|status| status.ready_replicas);
         ready == Some(2) && scaling(region).is_some_and(|scaling| scaling.reason == "RegionLoss")
     })

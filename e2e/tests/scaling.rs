@@ -111,6 +111,57 @@ async fn scaled_to_zero(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
+/// How often Kubernetes' autoscaler looks, three times, and a relay that starts or drains.
+const AUTOSCALED: Duration = Duration::from_secs(90);
+
+/// There is no source of metrics in the cluster, so its bounds are what the autoscaler goes by: it writes them through the
+/// scale subresource as it would write a number of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_horizontal_pod_autoscaler_drives_the_number_of_relays() -> Result<()> {
+    scenario::with("hpa", async |scenario| {
+        let mut checks = Checks::default();
+        scenario.serving(REGION, "{replicas: 1}").await?;
+        let first = scenario.relay(REGION, 0).await?;
+        let call = scenario.stream(&first).await?;
+        autoscale(&scenario, 2).await?;
+        checks.check("its minimum makes relays", followed(&scenario, 2)).await;
+        autoscale(&scenario, 1).await?;
+        checks.check("its maximum takes relays away", followed(&scenario, 1)).await;
+        checks
+            .check("the relay with a caller stayed", async {
+                let left = scenario.relays(REGION).await?;
+                ensure!(left == [first.clone()], "{left:?} instead of {first:?}");
+                call.end().await
+            })
+            .await;
+        checks.verdict()
+    })
+    .await
+}
+
+/// An autoscaler that wants exactly so many.
+async fn autoscale(scenario: &Scenario, replicas: i32) -> Result<()> {
+    let target = json!({"apiVersion": "rtcfleet.dev/v1alpha1", "kind": "TurnRegion", "name": REGION});
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": REGION},
+        "spec": {"scaleTargetRef": target, "minReplicas": replicas, "maxReplicas": replicas},
+    });
+    let applied = kubectl(&["-n", &scenario.namespace, "apply", "-f", "-"], &autoscaler.to_string()).await?;
+    ensure!(applied.succeeded(), "{}", applied.stderr);
+    Ok(())
+}
+
+async fn followed(scenario: &Scenario, replicas: i32) -> Result<()> {
+    wait::until(&format!("{replicas} relays, as the autoscaler wants"), AUTOSCALED, async || {
+        let region = scenario.regions().get(REGION).await?;
+        let status = region.status.clone().unwrap_or_default();
+        ensure!(region.spec.replicas == Some(replicas), "the autoscaler has written {:?}", region.spec.replicas);
+        ensure!((status.replicas, serving(&region)) == (replicas, replicas), "{status:#?}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_quota_exchanges_relays_one_at_a_time_and_only_when_their_callers_have_left() -> Result<()> {
     scenario::with("exchange", async |scenario| {

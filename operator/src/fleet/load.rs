@@ -1,5 +1,6 @@
 //! How busy a fleet is, in whole nodes: 1.0 is what one node can carry.
 
+use jiff::Timestamp;
 use rtcfleet_node_api::{CapacitySource, NicLoad};
 
 use super::policy::Target;
@@ -87,11 +88,11 @@ impl Sum {
 }
 
 impl Load {
-    pub fn of(slots: &[Slot], target: Target) -> Self {
+    pub fn of(slots: &[Slot], target: Target, now: Timestamp) -> Self {
         slots
             .iter()
             .filter(|slot| has_load(slot))
-            .map(reading)
+            .map(|slot| reading(slot, now))
             .fold(Self::default(), |load, reading| load.and(reading, target))
     }
 
@@ -121,9 +122,9 @@ impl Load {
         known.then(|| self.up.whole * f64::from(self.nodes - self.begun) / f64::from(self.reporting))
     }
 
-    /// Fewer than half of the nodes tell how busy they are.
+    /// Fewer than half of the nodes that could tell how busy they are do so.
     pub fn is_blind(&self) -> bool {
-        2 * self.reporting < self.nodes
+        2 * self.reporting < self.nodes - self.begun
     }
 }
 
@@ -140,12 +141,15 @@ enum Reading {
     Silent,
 }
 
-fn reading(slot: &Slot) -> Reading {
-    match &slot.node {
-        NodeReport::Says(status) => {
-            status.load.as_ref().map_or(Reading::Begun, |load| Reading::Load(NodeLoad::of(load)))
-        }
-        NodeReport::Silent { .. } | NodeReport::Absent => Reading::Silent,
+fn reading(slot: &Slot, now: Timestamp) -> Reading {
+    let told = match &slot.node {
+        NodeReport::Says(status) => status.load.as_ref(),
+        NodeReport::Silent { .. } | NodeReport::Absent => None,
+    };
+    match told {
+        Some(load) => Reading::Load(NodeLoad::of(load)),
+        None if slot.has_just_begun(now) => Reading::Begun,
+        None => Reading::Silent,
     }
 }
 
@@ -154,7 +158,7 @@ mod tests {
     use rtcfleet_node_api::{CpuLoad, NicCapacity, Rate};
 
     use super::*;
-    use crate::fleet::test_support::{TARGET, silent, slot, with_load};
+    use crate::fleet::test_support::{TARGET, noon, silent, slot, with_load};
 
     const M: u64 = 1_000_000;
 
@@ -193,13 +197,26 @@ mod tests {
 
     #[test]
     fn a_node_that_does_not_tell_is_idle_on_the_way_up_and_loaded_to_its_target_on_the_way_down() {
-        let load = Load::of(&[with_load(slot(0), 0.3), slot(1)], TARGET);
+        let load = Load::of(&[with_load(slot(0), 0.3), slot(1)], TARGET, noon());
         assert_eq!((load.nodes, load.reporting, load.is_blind()), (2, 1, false));
         assert!((load.up.whole - 0.3).abs() < 1e-9 && (load.down.whole - 0.95).abs() < 1e-9, "{load:?}");
         assert!((load.down.at_target - (0.3 / 0.65 + 1.0)).abs() < 1e-9, "{load:?}");
-        assert!(Load::of(&[with_load(slot(0), 0.3), slot(1), slot(2)], TARGET).is_blind());
-        assert!(!Load::of(&[], TARGET).is_blind(), "nobody is silent where there is nobody");
     }
+
+    #[test]
+    fn a_fleet_is_blind_when_fewer_than_half_of_those_tell_that_could() {
+        let later = noon() + jiff::SignedDuration::from_mins(1);
+        for (case, slots, now, expected) in [
+            ("nobody is there", vec![], noon(), false),
+            ("half of them tell", vec![with_load(slot(0), 0.3), silent(slot(1))], noon(), false),
+            ("fewer tell", vec![with_load(slot(0), 0.3), silent(slot(1)), silent(slot(2))], noon(), true),
+            ("a fleet that has just begun", vec![slot(0), slot(1)], noon(), false),
+            ("one that still does not tell", vec![slot(0), slot(1)], later, true),
+        ] {
+            assert_eq!(Load::of(&slots, TARGET, now).is_blind(), expected, "{case}");
+        }
+    }
+
     #[test]
     fn a_node_that_does_not_answer_likely_carries_as_much_as_others_and_one_that_has_just_begun_nothing() {
         let loaded = |index| with_load(slot(index), 0.4);
@@ -210,7 +227,7 @@ mod tests {
             ("most are silent", vec![loaded(0), silent(slot(1)), silent(slot(2))], None),
             ("nobody is there", Vec::new(), None),
         ] {
-            let likely = Load::of(&slots, TARGET).likely().map(|load| (load * 1e6).round() / 1e6);
+            let likely = Load::of(&slots, TARGET, noon()).likely().map(|load| (load * 1e6).round() / 1e6);
             assert_eq!(likely, expected, "{case}");
         }
     }

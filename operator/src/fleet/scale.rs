@@ -153,7 +153,7 @@ fn fixed(desired: u32, reason: &'static str, seen: &Seen<'_>) -> Scale {
 }
 
 fn follow(scaling: &Scaling, seen: &Seen<'_>, history: &mut History) -> Scale {
-    let load = Load::of(seen.slots, scaling.target);
+    let load = Load::of(seen.slots, scaling.target, seen.now);
     let lead_time = lead_time(seen.slots);
     let scheduled = scheduled(scaling, seen.now, lead_time);
     let least = scaling.min.max(scheduled);

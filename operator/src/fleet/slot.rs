@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rtcfleet_node_api::{NodeState, NodeStatus};
 
-/// A node says whether it relays about 1 s after its listeners are open.
+/// A node says how busy it is, and whether it relays, about 1 s after its listeners are open.
 const TELLS_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is to happen with a slot. Kept as an annotation of its Deployment, so that a new leader goes on with it.
@@ -157,6 +157,12 @@ impl Slot {
     pub fn is_broken(&self) -> bool {
         let waiting_for = self.pod.as_ref().and_then(|pod| pod.waiting_for.as_deref());
         waiting_for.is_some_and(|reason| !matches!(reason, "ContainerCreating" | "PodInitializing" | "Unschedulable"))
+    }
+
+    /// It answers, and cannot have a load to tell of yet: that takes it two looks at its machine.
+    pub fn has_just_begun(&self, now: Timestamp) -> bool {
+        let NodeReport::Says(status) = &self.node else { return false };
+        status.load.is_none() && now.duration_since(status.started_at) < TELLS_WITHIN
     }
 
     /// It runs, and does not answer.

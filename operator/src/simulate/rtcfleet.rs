@@ -77,7 +77,7 @@ impl RtcFleet {
         });
         self.load = Some((seen.instant, scale.load));
         self.apply(&scale, &plan, region, revision, now, clock);
-        pace::next_look(&slots, scale.desired, &plan.rollout, &plan.waiting)
+        pace::next_look(&slots, scale.desired, &plan.rollout, &plan.waiting, seen.now)
     }
 
     /// The slots. Of a node that does not answer, the Lease of its kubelet is asked about: Kubernetes notices later.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::{Api, Resource, ResourceExt};
 use rtcfleet_crds::{ConditionsExt, TurnRegion, TurnRegionStatus, condition};
@@ -148,7 +149,7 @@ async fn pass(region: &Guarded, state: &State) -> Result<Action, Error> {
     }
     let outcome = steps(region, state).await;
     report(region, &outcome, &state.ctx).await?;
-    outcome.map(|outcome| next_look(&outcome))
+    outcome.map(|outcome| next_look(&outcome, state.ctx.clock.now()))
 }
 
 async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
@@ -316,12 +317,12 @@ fn action(kind: &'static str) -> &'static str {
     }
 }
 
-fn next_look(outcome: &Outcome) -> Action {
+fn next_look(outcome: &Outcome, now: Timestamp) -> Action {
     match outcome {
         Outcome::Managed(applied) if applied.again => Action::requeue(Duration::from_millis(500)),
         Outcome::Managed(applied) => {
             let Applied { slots, scale, rollout, waiting, .. } = &**applied;
-            Action::requeue(pace::next_look(slots, scale.desired, rollout, waiting))
+            Action::requeue(pace::next_look(slots, scale.desired, rollout, waiting, now))
         }
         Outcome::External { .. } => Action::await_change(),
     }

@@ -8,7 +8,7 @@ use crate::turnregion::test_support::region;
 
 fn status(kind: &'static str, reason: &'static str) -> TurnRegionStatus {
     let wanted = Wanted { kind, status: Status::True, reason, message: format!("{reason}: do this") };
-    let conditions: Vec<Condition> = merge(&[], vec![wanted], 1, jiff::Timestamp::UNIX_EPOCH);
+    let conditions: Vec<Condition> = merge(&[], vec![wanted], 1, Timestamp::UNIX_EPOCH);
     TurnRegionStatus { conditions, ..TurnRegionStatus::default() }
 }
 
