@@ -96,8 +96,9 @@ pub fn plan(situation: Situation<'_>) -> Plan {
     planner.create(back.len());
     planner.end(going.iter().filter(|slot| !back.contains(&slot.index)).copied());
     let superseded = planner.supersede(&staying);
+    let staying: Vec<&Slot> = staying.into_iter().filter(|slot| !superseded.contains(&slot.index)).collect();
     let retired = planner.retire(&going, &staying);
-    planner.keep(staying.iter().filter(|slot| !superseded.contains(&slot.index) && !retired.contains(&slot.index)));
+    planner.keep(staying.iter().filter(|slot| !retired.contains(&slot.index)));
     planner.plan
 }
 

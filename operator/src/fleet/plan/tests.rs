@@ -313,6 +313,15 @@ fn a_fleet_that_shrinks_before_its_upgrade_has_begun_loses_its_idle_nodes() {
 }
 
 #[test]
+fn a_slot_that_goes_for_a_newer_one_is_not_taken_for_one_too_many_as_well() {
+    let fakes =
+        [fleet(&[0, 0]), [2, 3, 4].map(|index| Fake { sessions: 1, ..Fake::new(index, "b") }).to_vec()].concat();
+    let plan = planned_by(&Policy { max_draining: Some(9), ..external(2) }, &fakes, 0, "b", noon());
+    let marks: Vec<String> = story(&plan).into_iter().filter(|step| step.starts_with("mark")).collect();
+    assert_eq!(marks, ["mark 1 Superseded", "mark 0 ScaleDown", "mark 4 ScaleDown"]);
+}
+
+#[test]
 fn a_revision_that_does_not_serve_stops_there_and_the_rest_stays() {
     let deadline = noon() + SignedDuration::from_hours(1);
     let broken = Fake { starting: true, ..Fake::new(1, "b") };
