@@ -1,5 +1,7 @@
 //! Nodes that nobody runs: for `operator plan`, `operator simulate` and tests.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rtcfleet_node_api::{
     CapacitySource, Counters, CpuLoad, Load, NicCapacity, NicLoad, NodeState, NodeStatus, PeerRules, Rate, Relaying,
@@ -7,6 +9,7 @@ use rtcfleet_node_api::{
 };
 
 use super::machine::Machine;
+use super::policy::{Count, Policy, Scaling, Target};
 use super::slot::{NodePod, NodeReport, Slot};
 
 /// What an interface of a node in thought carries, bits a second: so much that a part of it is a whole number.
@@ -14,6 +17,32 @@ const CARRIES: f64 = 1e12;
 
 pub fn machine(name: &str) -> Machine {
     Machine { name: name.to_owned(), usable: true, leaving: false, addressed: true }
+}
+
+/// From 2 nodes to 1000, with the defaults of the documentation.
+pub fn scaling() -> Scaling {
+    Scaling {
+        min: 2,
+        max: Some(1000),
+        target: Target { nic_percent: 65, cpu_percent: 65 },
+        headroom_percent: 200,
+        survivor_percent: Some(85),
+        stabilization: Duration::from_mins(5),
+        schedule: Vec::new(),
+    }
+}
+
+/// The defaults of the documentation.
+pub fn policy(count: Count) -> Policy {
+    Policy {
+        count,
+        max_unavailable: 1,
+        exchange_drain: Duration::from_hours(1),
+        retire_drain: Duration::from_hours(1),
+        max_draining: None,
+        paused: false,
+        progress_deadline: Duration::from_mins(10),
+    }
 }
 
 /// What an idle node says that has proven itself.

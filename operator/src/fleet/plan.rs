@@ -168,12 +168,8 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// A revision that does not serve is told of: nothing else is touched for it.
     fn halt(&mut self) {
-        let Rollout::Failed { slot, why } = &self.plan.rollout else { return };
-        let (slot, why) = (*slot, why.to_string());
-        let message = format!(
-            "slot {slot} does not serve with the new template ({why}), and no other slot gets it: correct what was changed, or change it back"
-        );
-        let inputs = json!({"revision": self.situation.revision, "why": why, "present": self.crew.present});
+        let Some((slot, message)) = self.plan.rollout.failure() else { return };
+        let inputs = json!({"revision": self.situation.revision, "present": self.crew.present});
         self.choose("halt", "UpgradeFailed", Some(slot), message, inputs);
     }
 
@@ -263,6 +259,9 @@ impl Planner<'_> {
     fn retire(&mut self, going: &[&Slot], staying: &[&Slot]) -> Vec<u32> {
         let Situation { policy, revision, machines, now, .. } = self.situation;
         let surplus = self.crew.surplus();
+        if surplus == 0 {
+            return Vec::new();
+        }
         let draining = going.iter().filter(|slot| matches!(slot.intent, Some(Intent::Retire { .. }))).count();
         let most = policy.max_draining.map_or((staying.len() / 4).max(1), |most| most as usize);
         let here: Vec<&Slot> = staying.iter().copied().filter(|slot| !slot.is_lost).collect();

@@ -7,7 +7,6 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use rtcfleet_node_api::NodeState;
-use serde_json::{Value, json};
 
 use super::policy::Policy;
 use super::slot::{NodeReport, Slot};
@@ -55,15 +54,13 @@ impl fmt::Display for Failure {
 }
 
 impl Rollout {
-    /// For decisions.
-    pub fn told(&self) -> Value {
-        match self {
-            Self::Done => json!("Done"),
-            Self::Next(more) => json!({"next": more}),
-            Self::Canary { slot } => json!({"canary": slot}),
-            Self::Paused => json!("Paused"),
-            Self::Failed { slot, why } => json!({"failed": slot, "why": why.to_string()}),
-        }
+    /// The slot that does not serve, and a sentence for people. None while nothing has failed.
+    pub fn failure(&self) -> Option<(u32, String)> {
+        let Self::Failed { slot, why } = self else { return None };
+        let message = format!(
+            "slot {slot} does not serve with the new template ({why}), and no other slot gets it: correct what was changed, or change it back"
+        );
+        Some((*slot, message))
     }
 }
 

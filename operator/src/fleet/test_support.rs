@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use rtcfleet_node_api::{CpuLoad, Load, NodeState, NodeStatus, Relaying, Sessions};
 
 use super::imagined;
-pub use super::imagined::machine;
-use super::policy::{Count, Policy, Scaling, Target};
+pub use super::imagined::{machine, policy, scaling};
+use super::policy::{Count, Policy, Target};
 use super::slot::{NodePod, NodeReport, Slot};
 
 pub const TARGET: Target = Target { nic_percent: 65, cpu_percent: 65 };
@@ -16,33 +16,8 @@ pub fn noon() -> Timestamp {
     "2026-02-01T12:00:00Z".parse().expect("a time")
 }
 
-/// From 2 nodes up, with the defaults of the documentation.
-pub fn scaling() -> Scaling {
-    Scaling {
-        min: 2,
-        max: Some(1000),
-        target: TARGET,
-        headroom_percent: 200,
-        survivor_percent: Some(85),
-        stabilization: Duration::from_mins(5),
-        schedule: Vec::new(),
-    }
-}
-
 pub fn external(count: u32) -> Policy {
     policy(Count::External(count))
-}
-
-pub fn policy(count: Count) -> Policy {
-    Policy {
-        count,
-        max_unavailable: 1,
-        exchange_drain: Duration::from_hours(1),
-        retire_drain: Duration::from_hours(1),
-        max_draining: None,
-        paused: false,
-        progress_deadline: Duration::from_mins(10),
-    }
 }
 
 /// What an idle node says.

@@ -44,7 +44,7 @@ impl Merit {
 /// The order in which `slots` go.
 pub fn order<'a>(slots: &[&'a Slot], machines: &[Machine], revision: &str) -> Vec<&'a Slot> {
     let mut order: Vec<&Slot> = slots.to_vec();
-    order.sort_by_key(|slot| Merit::of(slot, machines, revision));
+    order.sort_by_cached_key(|slot| Merit::of(slot, machines, revision));
     order
 }
 

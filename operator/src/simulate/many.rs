@@ -9,7 +9,7 @@ use crate::fleet::history::History;
 use crate::fleet::imagined;
 use crate::fleet::machine::Machine;
 use crate::fleet::plan::{Situation, plan};
-use crate::fleet::policy::{Count, Policy, Scaling, Target};
+use crate::fleet::policy::{Count, Scaling};
 use crate::fleet::scale::{self, OtherRegion, Seen};
 use crate::fleet::slot::Slot;
 use crate::table::{Align, Table};
@@ -54,7 +54,7 @@ fn look_at(regions: u32) -> Duration {
     let slots: Vec<Slot> = (0..NODES).map(|index| slot(index, now)).collect();
     let other = |number| OtherRegion { name: format!("region-{number}"), up: 80.0, down: 80.0 };
     let others: Vec<OtherRegion> = (1..GROUP).map(other).collect();
-    let policy = policy();
+    let policy = imagined::policy(Count::Follow(Box::new(Scaling { max: Some(400), ..imagined::scaling() })));
     let mut histories: Vec<History> = (0..regions).map(|_| History::new(instant)).collect();
     let began = Instant::now();
     let steps: usize = histories
@@ -84,26 +84,6 @@ fn slot(index: u32, now: Timestamp) -> Slot {
 
 fn name(machine: u32) -> String {
     format!("machine-{machine}")
-}
-
-fn policy() -> Policy {
-    Policy {
-        count: Count::Follow(Box::new(Scaling {
-            min: 2,
-            max: Some(400),
-            target: Target { nic_percent: 65, cpu_percent: 65 },
-            headroom_percent: 200,
-            survivor_percent: Some(85),
-            stabilization: Duration::from_mins(5),
-            schedule: Vec::new(),
-        })),
-        max_unavailable: 1,
-        exchange_drain: Duration::from_hours(1),
-        retire_drain: Duration::from_hours(1),
-        max_draining: None,
-        paused: false,
-        progress_deadline: Duration::from_mins(10),
-    }
 }
 
 #[cfg(test)]

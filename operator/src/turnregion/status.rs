@@ -146,15 +146,8 @@ fn conditions_of(status: Option<&TurnRegionStatus>) -> &[k8s_openapi::apimachine
 }
 
 fn failed_upgrade(rollout: &Rollout) -> Option<Wanted> {
-    let Rollout::Failed { slot, why } = rollout else { return None };
-    Some(Wanted {
-        kind: STALLED,
-        status: Status::True,
-        reason: "UpgradeFailed",
-        message: format!(
-            "slot {slot} does not serve with the new template ({why}), and no other slot gets it: correct what was changed, or change it back"
-        ),
-    })
+    let (_, message) = rollout.failure()?;
+    Some(Wanted { kind: STALLED, status: Status::True, reason: "UpgradeFailed", message })
 }
 
 fn upgrade(rollout: &Rollout, slots: &[&Slot], revision: &str) -> Option<UpgradeStatus> {
