@@ -37,8 +37,8 @@ listeners:
 tls: {secretName: turn-tls}
 ";
 const NO_PRIVATE_PEERS: &str = "relay: null";
-/// The kubelet brings a changed Secret to the pods within a minute or so; the rest is the relay's.
-const EXCHANGED_WITHIN: Duration = Duration::from_secs(90);
+/// The kubelet looks at a pod's Secrets every 60 to 90 s; the rest is the relay's look, and the operator's.
+const EXCHANGED_WITHIN: Duration = Duration::from_secs(150);
 /// Nodes are asked every few seconds.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 const ECHO_PORT: u16 = 3491;
