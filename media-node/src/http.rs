@@ -33,6 +33,8 @@ const FROM_HERE: usize = 32;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A request's head has to be here by then; also how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(10);
+/// The same for one who has shown a certificate: the operator, who asks again every 15 s over the connection that it has.
+const HEAD_OF_OPERATOR: Duration = Duration::from_mins(1);
 /// From a request's head to the end of its answer.
 const REQUEST: Duration = Duration::from_secs(10);
 /// A connection ends after this, whatever it does.
@@ -91,19 +93,19 @@ async fn in_time(request: Request, next: Next) -> Response {
 }
 
 async fn connection(stream: TcpStream, from: SocketAddr, tls: Option<Arc<TlsFiles>>, app: Router) {
-    let Some(tls) = tls else { return exchange(stream, app).await };
+    let Some(tls) = tls else { return exchange(stream, app, HEAD).await };
     match timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
-        Ok(Ok(stream)) => exchange(stream, app).await,
+        Ok(Ok(stream)) => exchange(stream, app, HEAD_OF_OPERATOR).await,
         // Anyone can send this: a counter's worth, not a line's.
         Ok(Err(error)) => tracing::debug!(%from, %error, "TLS handshake refused"),
         Err(_) => tracing::debug!(%from, "TLS handshake not finished in time"),
     }
 }
 
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router) {
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router, head: Duration) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(head)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
         .await;

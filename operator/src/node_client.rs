@@ -1,5 +1,7 @@
 //! Speaks to a node's admin port: HTTPS, both sides with certificates of the operator's CA.
 
+mod pool;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -7,7 +9,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -18,8 +20,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use self::pool::{Connection, Pool};
 use crate::{
     ca::{Ca, CaError, needs_renewal},
     clock::Clock,
@@ -114,11 +117,12 @@ impl Categorised for NodeError {
     }
 }
 
-/// The real one. Makes a connection a request: there are few, and a dead node's is never met again.
+/// The real one. Asks over the connection of the last time where that still works.
 pub struct NodeClient {
     ca: Arc<Ca>,
     clock: Arc<dyn Clock>,
     identity: Mutex<Option<Identity>>,
+    pool: Pool,
 }
 
 /// The client certificate in use, and the TLS set-up that presents it.
@@ -130,7 +134,7 @@ struct Identity {
 
 impl NodeClient {
     pub fn new(ca: Arc<Ca>, clock: Arc<dyn Clock>) -> Self {
-        Self { ca, clock, identity: Mutex::new(None) }
+        Self { ca, clock, identity: Mutex::new(None), pool: Pool::default() }
     }
 
     /// The TLS set-up, with a new client certificate when half of the old one's life is over.
@@ -146,7 +150,33 @@ impl NodeClient {
         Ok(tls)
     }
 
-    async fn exchange(&self, node: &NodeTarget, request: Request<Full<Bytes>>) -> Result<NodeStatus, NodeError> {
+    /// Every request may be made twice: where a connection of an earlier one broke, nobody knows whether the node has heard it.
+    async fn exchange(&self, node: &NodeTarget, ask: &Ask) -> Result<NodeStatus, NodeError> {
+        if let Some(used) = self.pool.take(node, self.clock.instant()) {
+            match self.ask(node, used, ask).await {
+                // The node has closed it meanwhile, or another process has its address.
+                Err(NodeError::Exchange { .. }) => {}
+                other => return other,
+            }
+        }
+        let connection = self.connect(node).await?;
+        self.ask(node, connection, ask).await
+    }
+
+    async fn ask(&self, node: &NodeTarget, connection: Connection, ask: &Ask) -> Result<NodeStatus, NodeError> {
+        let Connection { stream, opened } = connection;
+        let address = node.address;
+        let conversation = converse(address, TokioIo::new(stream), ask.request(node)?);
+        let (answer, stream) = tokio::time::timeout(READ, conversation)
+            .await
+            .map_err(|_| NodeError::AnswerTimeout { node: address })??;
+        if let Some(stream) = stream {
+            self.pool.put(node, Connection { stream, opened }, self.clock.instant());
+        }
+        answer.read(address)
+    }
+
+    async fn connect(&self, node: &NodeTarget) -> Result<Connection, NodeError> {
         let address = node.address;
         let name = ServerName::try_from(node.server_name.clone())
             .map_err(|_| NodeError::ServerName { node: address, name: node.server_name.clone() })?;
@@ -156,11 +186,9 @@ impl NodeClient {
                 TcpStream::connect(address).await.map_err(|source| NodeError::Connect { node: address, source })?;
             connector.connect(name, tcp).await.map_err(|source| NodeError::Tls { node: address, source })
         };
-        let tls =
+        let stream =
             tokio::time::timeout(CONNECT, connect).await.map_err(|_| NodeError::ConnectTimeout { node: address })??;
-        tokio::time::timeout(READ, converse(address, TokioIo::new(tls), request))
-            .await
-            .map_err(|_| NodeError::AnswerTimeout { node: address })?
+        Ok(Connection { stream, opened: self.clock.instant() })
     }
 }
 
@@ -180,15 +208,54 @@ impl Identity {
     }
 }
 
-async fn converse<S>(node: SocketAddr, stream: S, request: Request<Full<Bytes>>) -> Result<NodeStatus, NodeError>
-where
-    S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
-{
+/// What is asked. A request is made of it for each try.
+struct Ask {
+    method: Method,
+    path: &'static str,
+    body: Bytes,
+}
+
+impl Ask {
+    fn request(&self, node: &NodeTarget) -> Result<Request<Full<Bytes>>, NodeError> {
+        Request::builder()
+            .method(self.method.clone())
+            .uri(self.path)
+            .header(header::HOST, &node.server_name)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(self.body.clone()))
+            .map_err(NodeError::Request)
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Answer {
+    fn read(&self, node: SocketAddr) -> Result<NodeStatus, NodeError> {
+        if self.status.is_success() {
+            return serde_json::from_slice(&self.body).map_err(|source| NodeError::Unreadable { node, source });
+        }
+        let message = serde_json::from_slice::<Problem>(&self.body)
+            .map_or_else(|_| "it did not say why".to_owned(), |problem| problem.message);
+        Err(NodeError::Refused { node, status: self.status.as_u16(), message })
+    }
+}
+
+/// One request and its answer, and the stream if it can take another. It is taken back from hyper between two requests: a
+/// stream alone takes a third of the memory, and there is one for every node of the fleet.
+async fn converse(
+    node: SocketAddr,
+    stream: TokioIo<TlsStream<TcpStream>>,
+    request: Request<Full<Bytes>>,
+) -> Result<(Answer, Option<TlsStream<TcpStream>>), NodeError> {
     let broken = |source| NodeError::Exchange { node, source };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
     let ask = async move {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
+        let stays = answer.headers().get(header::CONNECTION).is_none_or(|value| value != "close");
         let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|error| {
             match error.downcast::<hyper::Error>() {
                 Ok(source) => broken(*source),
@@ -198,43 +265,29 @@ where
                 }
             }
         })?;
-        Ok::<_, NodeError>((status, body.to_bytes()))
+        // Its end is what lets go of the stream.
+        drop(sender);
+        Ok::<_, NodeError>((Answer { status, body: body.to_bytes() }, stays))
     };
-    // The connection lives as long as this future: nothing is left behind when a timeout drops it.
-    let (status, body) = tokio::select! {
-        biased;
-        answer = ask => answer?,
-        Err(source) = connection => return Err(broken(source)),
-    };
-    if status.is_success() {
-        serde_json::from_slice(&body).map_err(|source| NodeError::Unreadable { node, source })
-    } else {
-        let message = serde_json::from_slice::<Problem>(&body)
-            .map_or_else(|_| "it did not say why".to_owned(), |problem| problem.message);
-        Err(NodeError::Refused { node, status: status.as_u16(), message })
-    }
-}
-
-fn request(method: Method, path: &str, node: &NodeTarget, body: Vec<u8>) -> Result<Request<Full<Bytes>>, NodeError> {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, &node.server_name)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::from(body))
-        .map_err(NodeError::Request)
+    let (answer, stream) = tokio::join!(ask, connection.without_shutdown());
+    let (answer, stays) = answer?;
+    let stream = stream.ok().filter(|parts| stays && parts.read_buf.is_empty()).map(|parts| parts.io.into_inner());
+    Ok((answer, stream))
 }
 
 impl NodeApi for NodeClient {
     fn status<'a>(&'a self, node: &'a NodeTarget) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
-        Box::pin(async move { self.exchange(node, request(Method::GET, STATUS_PATH, node, Vec::new())?).await })
+        Box::pin(async move {
+            let ask = Ask { method: Method::GET, path: STATUS_PATH, body: Bytes::new() };
+            self.exchange(node, &ask).await
+        })
     }
 
     fn set_state<'a>(&'a self, node: &'a NodeTarget, state: SetState) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
         Box::pin(async move {
             let body =
                 serde_json::to_vec(&state).map_err(|source| NodeError::Unreadable { node: node.address, source })?;
-            self.exchange(node, request(Method::PUT, STATE_PATH, node, body)?).await
+            self.exchange(node, &Ask { method: Method::PUT, path: STATE_PATH, body: body.into() }).await
         })
     }
 }

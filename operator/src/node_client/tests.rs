@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use jiff::SignedDuration;
@@ -54,8 +55,7 @@ fn status() -> NodeStatus {
     }
 }
 
-/// A node's admin port: takes one request over mutual TLS, answers with `answer`, and returns the request.
-async fn node(ca: &Ca, answer: String) -> (NodeTarget, tokio::task::JoinHandle<String>) {
+fn acceptor(ca: &Ca) -> TlsAcceptor {
     let issued = ca.issue_server(NAME, SignedDuration::from_hours(24), now()).unwrap();
     let cert = CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(issued.key.expose().as_bytes()).unwrap();
@@ -69,11 +69,17 @@ async fn node(ca: &Ca, answer: String) -> (NodeTarget, tokio::task::JoinHandle<S
         .with_client_cert_verifier(clients.build().unwrap())
         .with_single_cert(vec![cert], key)
         .unwrap();
+    TlsAcceptor::from(Arc::new(tls))
+}
+
+/// A node's admin port: takes one request over mutual TLS, answers with `answer`, and returns the request.
+async fn node(ca: &Ca, answer: String) -> (NodeTarget, tokio::task::JoinHandle<String>) {
+    let acceptor = acceptor(ca);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = NodeTarget { address: listener.local_addr().unwrap(), server_name: NAME.into() };
     let served = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
-        let Ok(mut stream) = TlsAcceptor::from(Arc::new(tls)).accept(tcp).await else { return "no TLS".into() };
+        let Ok(mut stream) = acceptor.accept(tcp).await else { return "no TLS".into() };
         let mut request = vec![0; 4096];
         let length = stream.read(&mut request).await.unwrap_or(0);
         let _ = stream.write_all(answer.as_bytes()).await;
@@ -81,6 +87,55 @@ async fn node(ca: &Ca, answer: String) -> (NodeTarget, tokio::task::JoinHandle<S
         String::from_utf8_lossy(&request[..length]).into_owned()
     });
     (target, served)
+}
+
+/// A node that answers `a_connection` requests on each connection and then closes it. Counts the connections.
+async fn patient_node(ca: &Ca, a_connection: usize) -> (NodeTarget, Arc<AtomicUsize>) {
+    let acceptor = acceptor(ca);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = NodeTarget { address: listener.local_addr().unwrap(), server_name: NAME.into() };
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+            let mut stream = acceptor.accept(tcp).await.unwrap();
+            for _ in 0..a_connection {
+                let mut request = vec![0; 4096];
+                if stream.read(&mut request).await.unwrap_or(0) == 0 {
+                    break;
+                }
+                let answer = http("200 OK", &serde_json::to_string(&status()).unwrap());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            let _ = stream.shutdown().await;
+        }
+    });
+    (target, connections)
+}
+
+#[tokio::test]
+async fn a_node_is_asked_again_over_the_same_connection() {
+    let ca = ca();
+    let (target, connections) = patient_node(&ca, usize::MAX).await;
+    let client = client(&ca);
+    for _ in 0..3 {
+        client.status(&target).await.unwrap();
+        client.set_state(&target, SetState::Active).await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_node_closed_meanwhile_is_made_anew_and_nobody_notices() {
+    let ca = ca();
+    let (target, connections) = patient_node(&ca, 2).await;
+    let client = client(&ca);
+    for _ in 0..6 {
+        client.status(&target).await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 3);
 }
 
 fn http(status: &str, body: &str) -> String {

@@ -1,12 +1,13 @@
 //! What is watched: TurnRegions, the objects we made (by label), and machines. One store each, without managedFields.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use futures::stream::{BoxStream, select_all};
-use futures::{Stream, StreamExt};
+use futures::stream::{self, BoxStream, select_all};
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeSpec, NodeStatus, Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -64,8 +65,8 @@ pub struct Triggers {
     pub regions: BoxStream<'static, Result<Guarded, watcher::Error>>,
     /// Something that belongs to a region changed.
     pub children: BoxStream<'static, ObjectRef<Guarded>>,
-    /// A machine changed in a way that matters to relays.
-    pub machines: BoxStream<'static, ()>,
+    /// A machine of its region changed in a way that matters to relays.
+    pub machines: BoxStream<'static, ObjectRef<Guarded>>,
 }
 
 impl Caches {
@@ -73,15 +74,15 @@ impl Caches {
     pub fn new(client: &Client) -> (Self, Triggers) {
         let ours = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
         let filled = Filled::new();
-        let (regions, region_events) = watched::<Guarded>(client, watcher::Config::default(), (&filled, 0));
-        let (deployments, deployment_events) = watched(client, ours.clone(), (&filled, 1));
-        let (pods, pod_events) = watched(client, ours.clone(), (&filled, 2));
-        let (config_maps, config_map_events) = watched(client, ours.clone(), (&filled, 3));
-        let (budgets, budget_events) = watched(client, ours, (&filled, 4));
-        let (machines, machine_events) = watched::<Node>(client, watcher::Config::default(), (&filled, 5));
+        let (regions, region_events) = watched(client, watcher::Config::default(), slim, (&filled, 0));
+        let (deployments, deployment_events) = watched(client, ours.clone(), slim, (&filled, 1));
+        let (pods, pod_events) = watched(client, ours.clone(), slim_pod, (&filled, 2));
+        let (config_maps, config_map_events) = watched(client, ours.clone(), slim, (&filled, 3));
+        let (budgets, budget_events) = watched(client, ours, slim, (&filled, 4));
+        let (machines, machine_events) = watched(client, watcher::Config::default(), slim_machine, (&filled, 5));
         let caches = Self { regions, deployments, pods, config_maps, budgets, machines, filled };
         let triggers = Triggers {
-            regions: changed(region_events, spec_of).boxed(),
+            regions: changed(region_events, spec_of).map_ok(|touched| touched.object).boxed(),
             children: select_all([
                 region_of(deployment_events),
                 region_of(pod_events),
@@ -89,8 +90,7 @@ impl Caches {
                 region_of(budget_events),
             ])
             .boxed(),
-            // A machine's heartbeat is no change: only labels, addresses and whether it is usable are.
-            machines: changed(machine_events, placement_of).filter_map(async |event| event.ok().map(drop)).boxed(),
+            machines: regions_with(machine_events, caches.regions.clone()).boxed(),
         };
         (caches, triggers)
     }
@@ -101,9 +101,29 @@ impl Caches {
     }
 }
 
-type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
+type Events<K> = BoxStream<'static, Result<Touched<K>, watcher::Error>>;
 
-fn watched<K>(client: &Client, config: watcher::Config, (filled, store): (&Filled, u8)) -> (Store<K>, Events<K>)
+/// An object as an event brought it.
+struct Touched<K> {
+    object: K,
+    /// It was deleted: this is how it was.
+    gone: bool,
+}
+
+fn touched<K>(event: watcher::Event<K>) -> Option<Touched<K>> {
+    match event {
+        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => Some(Touched { object, gone: false }),
+        watcher::Event::Delete(object) => Some(Touched { object, gone: true }),
+        watcher::Event::Init | watcher::Event::InitDone => None,
+    }
+}
+
+fn watched<K>(
+    client: &Client,
+    config: watcher::Config,
+    slim: fn(&mut K),
+    (filled, store): (&Filled, u8),
+) -> (Store<K>, Events<K>)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -118,7 +138,7 @@ where
                 filled.fill(store);
             }
         })
-        .touched_objects()
+        .try_filter_map(async |event| Ok(touched(event)))
         .inspect(|event| {
             if let Err(error) = event {
                 tracing::warn!(kind = %K::kind(&()), %error, "a watch broke off and is begun again");
@@ -127,25 +147,65 @@ where
     (reader, events.boxed())
 }
 
+/// What is looked at of a pod (see `observed.rs`): there is one for every node.
+fn slim_pod(pod: &mut Pod) {
+    slim(pod);
+    pod.spec = pod.spec.take().map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
+}
+
+/// What is looked at of a machine. The list of its images alone can be 10 kB.
+fn slim_machine(machine: &mut Node) {
+    slim(machine);
+    let spec = machine.spec.take().unwrap_or_default();
+    machine.spec = Some(NodeSpec { taints: spec.taints, unschedulable: spec.unschedulable, ..NodeSpec::default() });
+    let status = machine.status.take().unwrap_or_default();
+    let (addresses, conditions) = (status.addresses, status.conditions);
+    machine.status = Some(NodeStatus { addresses, conditions, ..NodeStatus::default() });
+}
+
 /// Leaves out events of objects of which nothing that `what` looks at has changed. Bounded: what is gone is forgotten.
-fn changed<K>(events: Events<K>, what: fn(&K) -> u64) -> impl Stream<Item = Result<K, watcher::Error>>
+fn changed<K>(events: Events<K>, what: fn(&K) -> u64) -> impl Stream<Item = Result<Touched<K>, watcher::Error>>
 where
     K: Resource<DynamicType = ()> + Send + 'static,
 {
-    let mut seen = std::collections::HashMap::<String, u64>::new();
+    let mut seen = HashMap::<String, u64>::new();
     events.filter(move |event| {
         let keep = match event {
             Err(_) => true,
-            Ok(object) => {
-                let key = object.uid().unwrap_or_default();
+            Ok(Touched { object, gone }) => {
+                let key = object.meta().uid.clone().unwrap_or_default();
                 let hash = what(object);
-                let ending = object.meta().deletion_timestamp.is_some();
-                let before = if ending { seen.remove(&key) } else { seen.insert(key, hash) };
-                before != Some(hash)
+                let before = if *gone { seen.remove(&key) } else { seen.insert(key, hash) };
+                *gone || before != Some(hash)
             }
         };
         std::future::ready(keep)
     })
+}
+
+/// The regions whose machine changed, was added or went. A machine's heartbeat is no change: only labels, addresses and
+/// whether it is usable are. Machines of others are none of a region's business: in a fleet of thousands there is always
+/// one that changes.
+fn regions_with(machines: Events<Node>, regions: Store<Guarded>) -> impl Stream<Item = ObjectRef<Guarded>> {
+    let mut was_in = HashMap::<String, String>::new();
+    changed(machines, placement_of)
+        .filter_map(async |event| event.ok())
+        .map(move |Touched { object, gone }| {
+            let name = object.name_any();
+            let now = object.labels().get(labels::REGION).cloned();
+            let before = was_in.remove(&name);
+            if let Some(region) = now.clone().filter(|_| !gone) {
+                was_in.insert(name, region);
+            }
+            let concerned = |region: &&Arc<Guarded>| {
+                let wanted = region.0.as_ref().ok().map(|region| &region.spec.region);
+                wanted.is_some() && [now.as_ref(), before.as_ref()].contains(&wanted)
+            };
+            let found: Vec<_> =
+                regions.state().iter().filter(concerned).map(|region| ObjectRef::from_obj(&**region)).collect();
+            stream::iter(found)
+        })
+        .flatten()
 }
 
 fn spec_of(region: &Guarded) -> u64 {
@@ -178,7 +238,7 @@ where
 {
     events
         .filter_map(async |event| {
-            let object = event.ok()?;
+            let object = event.ok()?.object;
             let name = object.labels().get(labels::TURN_REGION)?.clone();
             Some(ObjectRef::new(&name).within(&object.namespace()?))
         })
@@ -188,6 +248,91 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turnregion::observed::Machine;
+    use crate::turnregion::test_support::managed;
+
+    fn region(name: &str, of: &str) -> Guarded {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "rtcfleet.dev/v1alpha1",
+            "kind": "TurnRegion",
+            "metadata": {"name": name, "namespace": "media", "uid": name},
+            "spec": {
+                "region": of,
+                "listeners": [{"name": "udp", "protocol": "UDP", "port": 3478}],
+                "auth": {"realm": "turn.example.org", "secretRef": {"name": "auth"}},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn machine(name: &str, of: &str, more: serde_json::Value) -> Node {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "uid": name, "labels": {labels::REGION: of}}, "status": more,
+        }))
+        .unwrap()
+    }
+
+    /// The regions that are looked at for each of the events.
+    async fn looked_at(events: Vec<watcher::Event<Node>>) -> Vec<String> {
+        let (regions, mut writer) = reflector::store();
+        for (name, of) in [("a", "centralindia"), ("b", "southindia"), ("c", "centralindia")] {
+            writer.apply_watcher_event(&watcher::Event::Apply(region(name, of)));
+        }
+        let events = stream::iter(events).map(Ok).try_filter_map(async |event| Ok(touched(event))).boxed();
+        let mut names: Vec<_> = regions_with(events, regions).map(|region| region.name).collect().await;
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_machine_concerns_the_fleets_of_its_region_and_of_the_one_that_it_was_in() {
+        let apply = |of, more| watcher::Event::Apply(machine("m1", of, more));
+        let none = || serde_json::json!({});
+        assert_eq!(looked_at(vec![apply("southindia", none())]).await, ["b"]);
+        assert_eq!(looked_at(vec![apply("westindia", none())]).await, [""; 0]);
+        assert_eq!(
+            looked_at(vec![apply("southindia", none()), apply("centralindia", none())]).await,
+            ["a", "b", "b", "c"]
+        );
+        let gone = watcher::Event::Delete(machine("m1", "southindia", none()));
+        assert_eq!(looked_at(vec![apply("southindia", none()), gone]).await, ["b", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_of_a_machine_concerns_nobody() {
+        let ready = |beat: &str| {
+            let condition = serde_json::json!({"type": "Ready", "status": "True", "lastHeartbeatTime": beat});
+            watcher::Event::Apply(machine("m1", "southindia", serde_json::json!({"conditions": [condition]})))
+        };
+        let beats = vec![ready("2026-02-01T10:00:00Z"), ready("2026-02-01T10:05:00Z")];
+        assert_eq!(looked_at(beats).await, ["b"]);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_machine_is_enough_to_place_relays_there() {
+        let mut kept = machine(
+            "m1",
+            "southindia",
+            serde_json::json!({
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "10.0.0.7"}],
+                "images": [{"names": ["rtc-fleet/media-node"]}],
+            }),
+        );
+        kept.spec =
+            Some(NodeSpec { unschedulable: Some(true), pod_cidr: Some("10.1.0.0/24".into()), ..NodeSpec::default() });
+        let whole = kept.clone();
+        slim_machine(&mut kept);
+        let region = managed("{}");
+        let placed = |node: &Node| {
+            let mut node = node.clone();
+            node.metadata.labels = Some([(labels::REGION.to_owned(), region.region.clone())].into());
+            Machine::of(&node, &region)
+        };
+        assert!(placed(&kept).is_some());
+        assert_eq!(placed(&kept), placed(&whole));
+        assert_eq!(kept.status.unwrap().images, None);
+    }
 
     #[tokio::test]
     async fn everybody_who_waits_for_the_stores_is_woken() {

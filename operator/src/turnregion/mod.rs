@@ -52,7 +52,7 @@ pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()> + Send + Sync
     Controller::for_stream(triggers.regions, caches.regions)
         .with_config(Config::default().debounce(Duration::from_millis(200)))
         .reconcile_on(triggers.children)
-        .reconcile_all_on(triggers.machines)
+        .reconcile_on(triggers.machines)
         .graceful_shutdown_on(shutdown)
         .run(reconcile, retry, state)
         .for_each(async |outcome| {
