@@ -1,5 +1,6 @@
 //! What to do next with a fleet's slots. Same input, same plan.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::ending::{WaitsFor, may_end};
 use super::machine::{self, Machine};
 use super::policy::Policy;
 use super::rollout::{self, Rollout};
-use super::scale::Scale;
+use super::scale::{Scale, relays_are};
 use super::slot::{Intent, NodePod, NodeReport, Slot};
 use super::victims;
 
@@ -89,7 +90,7 @@ pub fn plan(situation: Situation<'_>) -> Plan {
     let rollout = rollout::judge(situation.policy, &staying, situation.revision, situation.now);
     let crew = Crew::of(&situation, &rollout, &going, &staying);
     let plan = Plan { steps: Vec::new(), choices: Vec::new(), waiting: Vec::new(), partial: false, rollout };
-    let mut planner = Planner { situation, crew, plan };
+    let mut planner = Planner { situation, crew, alternates: OnceCell::new(), plan };
 
     planner.halt();
     let back = planner.bring_back(&going);
@@ -162,6 +163,8 @@ impl Crew {
 struct Planner<'a> {
     situation: Situation<'a>,
     crew: Crew,
+    /// See [`alternates`]: put together for the first node that drains, and the same for all of them.
+    alternates: OnceCell<Vec<IpAddr>>,
     plan: Plan,
 }
 
@@ -204,7 +207,7 @@ impl Planner<'_> {
         for (nth, slot) in free.take(all.min(MOST_PER_PASS)).enumerate() {
             self.step(Step::Create { slot });
             let (reason, message) = if nth < missing {
-                (scale.reason, format!("slot {slot} is made: {} relays are wanted", self.crew.wanted))
+                (scale.reason, format!("slot {slot} is made: {} wanted", relays_are(scale.desired)))
             } else {
                 ("Surge", format!("slot {slot} is made with the new template before an old one goes"))
             };
@@ -257,7 +260,7 @@ impl Planner<'_> {
 
     /// There are too many: a few at a time are drained.
     fn retire(&mut self, going: &[&Slot], staying: &[&Slot]) -> Vec<u32> {
-        let Situation { policy, revision, machines, now, .. } = self.situation;
+        let Situation { policy, scale, revision, machines, now, .. } = self.situation;
         let surplus = self.crew.surplus();
         if surplus == 0 {
             return Vec::new();
@@ -271,7 +274,7 @@ impl Planner<'_> {
         for slot in order.iter().take(surplus.min(most.saturating_sub(draining)).min(MOST_PER_PASS)) {
             retired.push(slot.index);
             self.step(Step::Mark { slot: slot.index, intent: Some(Intent::Retire { deadline }) });
-            let message = format!("slot {} is drained: {} relays are wanted", slot.index, self.crew.wanted);
+            let message = format!("slot {} is drained: {} wanted", slot.index, relays_are(scale.desired));
             let inputs = json!({
                 "desired": self.crew.wanted, "present": self.crew.present, "draining": draining, "maxDraining": most,
                 "deadline": deadline, "order": victims::told(&order, machines, revision),
@@ -366,36 +369,17 @@ impl Planner<'_> {
         let Some(intent) = slot.intent else { return };
         let NodeReport::Says(status) = &slot.node else { return };
         let deadline = intent.deadline();
-        let able = self.alternates();
+        let able = self.alternates.get_or_init(|| alternates(self.situation.slots));
         let told = status.drain.as_ref().is_some_and(|drain| {
             let good =
                 drain.alternates.iter().all(|one| able.contains(one)) && drain.alternates.is_empty() == able.is_empty();
             drain.terminating || (drain.deadline == deadline && (good || !knows_alternates(status)))
         });
         if !told {
-            let mut alternates = if knows_alternates(status) { able } else { Vec::new() };
-            alternates.truncate(MAX_ALTERNATES);
+            let most = if knows_alternates(status) { MAX_ALTERNATES } else { 0 };
+            let alternates = able.iter().take(most).copied().collect();
             self.step(Step::Tell { slot: slot.index, state: SetState::Draining { deadline, alternates } });
         }
-    }
-
-    /// Where a node that drains can send new clients: nodes that stay, those with the fewest sessions first.
-    fn alternates(&self) -> Vec<IpAddr> {
-        let stays = |slot: &&Slot| slot.serves() && slot.intent.is_none() && !slot.is_lost && !slot.is_being_deleted;
-        let mut able: Vec<(u64, u32, &[IpAddr])> = self
-            .situation
-            .slots
-            .iter()
-            .filter(stays)
-            .filter_map(|slot| match &slot.node {
-                NodeReport::Says(status) => {
-                    Some((status.sessions.allocations, slot.index, status.public_addresses.as_slice()))
-                }
-                NodeReport::Silent { .. } | NodeReport::Absent => None,
-            })
-            .collect();
-        able.sort_unstable();
-        able.into_iter().flat_map(|(.., addresses)| addresses.iter().copied()).collect()
     }
 
     fn step(&mut self, step: Step) {
@@ -405,6 +389,21 @@ impl Planner<'_> {
     fn choose(&mut self, kind: &'static str, reason: &'static str, slot: Option<u32>, message: String, inputs: Value) {
         self.plan.choices.push(Choice { kind, reason, slot, message, inputs });
     }
+}
+
+/// Where a node that drains can send new clients: nodes that stay, those with the fewest sessions first.
+fn alternates(slots: &[Slot]) -> Vec<IpAddr> {
+    let stays = |slot: &&Slot| slot.serves() && slot.intent.is_none() && !slot.is_lost && !slot.is_being_deleted;
+    let mut able: Vec<(u64, u32, &[IpAddr])> = slots
+        .iter()
+        .filter(stays)
+        .filter_map(|slot| match &slot.node {
+            NodeReport::Says(status) => Some((status.sessions.allocations, slot.index, &status.public_addresses[..])),
+            NodeReport::Silent { .. } | NodeReport::Absent => None,
+        })
+        .collect();
+    able.sort_unstable();
+    able.into_iter().flat_map(|(.., addresses)| addresses.iter().copied()).collect()
 }
 
 /// A node of a release before alternates refuses a drain that has them. It does not say either whether it relays.

@@ -101,6 +101,11 @@ pub struct Scale {
     pub lead_time: Duration,
 }
 
+/// "1 relay is", "2 relays are".
+pub fn relays_are(count: u32) -> String {
+    if count == 1 { "1 relay is".to_owned() } else { format!("{count} relays are") }
+}
+
 impl Scale {
     /// For `operator explain`, Events and the log.
     pub fn choice(&self) -> Choice {
@@ -113,7 +118,7 @@ impl Scale {
             kind: "scale",
             reason,
             slot: None,
-            message: format!("{desired} relays are wanted{limited}"),
+            message: format!("{} wanted{limited}", relays_are(*desired)),
             inputs: json!({
                 "desired": desired, "least": least, "limitedBy": limits, "rules": rules,
                 "load": {

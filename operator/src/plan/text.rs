@@ -2,7 +2,7 @@
 
 use super::question::{Answer, Wish};
 use crate::fleet::rules;
-use crate::fleet::scale::Limit;
+use crate::fleet::scale::{Limit, relays_are};
 use crate::table::{Align, Table};
 
 pub(super) fn render(answer: &Answer<'_>) -> String {
@@ -38,7 +38,7 @@ fn rules_table(answer: &Answer<'_>) -> String {
 /// The number, what limits it and what is done for it, a line each.
 fn wish(when: &str, wish: &Wish) -> Vec<String> {
     let Wish { scale, make, drain, drain_later } = wish;
-    let mut lines = vec![format!("{when}: {} wanted ({})", is_are(scale.desired as usize), scale.reason)];
+    let mut lines = vec![format!("{when}: {} wanted ({})", relays_are(scale.desired), scale.reason)];
     lines.extend(scale.limited_by.iter().map(|limit| format!("  limited by {}: {}", limit.text(), remedy(*limit))));
     if !make.is_empty() {
         lines.push(format!("  make {}: {}", relays(make.len()), slots(make)));
@@ -57,10 +57,6 @@ fn wish(when: &str, wish: &Wish) -> Vec<String> {
 
 fn relays(count: usize) -> String {
     if count == 1 { "1 relay".to_owned() } else { format!("{count} relays") }
-}
-
-fn is_are(count: usize) -> String {
-    if count == 1 { "1 relay is".to_owned() } else { format!("{count} relays are") }
 }
 
 fn slots(slots: &[u32]) -> String {

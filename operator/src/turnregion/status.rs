@@ -16,7 +16,7 @@ use super::observed::Machine;
 use super::secrets::MissingSecret;
 use crate::fleet::load::Load;
 use crate::fleet::rollout::Rollout;
-use crate::fleet::scale::{Limit, Scale};
+use crate::fleet::scale::{Limit, Scale, relays_are};
 use crate::fleet::slot::{Intent, NodeReport, Slot};
 
 /// What nodes said of themselves.
@@ -340,7 +340,8 @@ fn limitation(limit: Limit, desired: u32, machines: &[Machine]) -> String {
             "the load asks for more than {desired} relays: raise spec.scaling.max, or give the relays larger machines"
         ),
         Limit::NoMachine => format!(
-            "{desired} relays are wanted or more, one a machine, and {} machines of the region can be used: add machines with its label",
+            "{} wanted or more, one a machine, and {} machines of the region can be used: add machines with its label",
+            relays_are(desired),
             usable.count()
         ),
         Limit::NoAddress => {
