@@ -9,11 +9,11 @@ bin_dir=${XDG_CACHE_HOME:-$HOME/.cache}/rtc-fleet/bin
 kubernetes=v1.34.4
 minor=34
 
-# The content of all sources and of this script, by name. The module in turnclient is another program's.
+# The content of all sources and of this script, by name. The modules in the folders left out are other programs'.
 sources() {
     (
         cd "$source_dir"
-        find . -path ./turnclient -prune -o -type f \( -name '*.go' -o -name 'go.*' \) ! -name '*_test.go' -print | LC_ALL=C sort | xargs sha256sum
+        find . \( -path ./turnclient -o -path ./kwok -o -path ./metrics-server \) -prune -o -type f \( -name '*.go' -o -name 'go.*' \) ! -name '*_test.go' -print | LC_ALL=C sort | xargs sha256sum
         sha256sum <"$script"
     ) | sha256sum
 }

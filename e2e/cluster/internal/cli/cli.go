@@ -120,11 +120,11 @@ what works.`,
 				if err != nil {
 					return err
 				}
-				nodes, err := config.ParseNodes(content)
+				layout, err := config.ParseLayout(content)
 				if err != nil {
 					return usageError{fmt.Errorf("%s: %w", nodesFile, err)}
 				}
-				if err := target.SetNodes(nodes); err != nil {
+				if err := target.SetLayout(layout); err != nil {
 					return err
 				}
 			}
@@ -135,7 +135,7 @@ what works.`,
 			return target.Status(command.Context())
 		},
 	}
-	command.Flags().StringVar(&nodesFile, "nodes-file", "", "YAML file with other nodes: `nodes: [{name, region, role, number}]` (default: five nodes)")
+	command.Flags().StringVar(&nodesFile, "nodes-file", "", "YAML file with other nodes, and how long they may be silent: `nodes: [{name, region, role, number}], nodeMonitorGrace: 16s` (default: five nodes)")
 	return command
 }
 

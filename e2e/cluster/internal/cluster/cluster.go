@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,8 @@ import (
 type Cluster struct {
 	State config.State
 	Nodes topology.Topology
+	// NodeMonitorGrace is how long a node may be silent before it is Unknown.
+	NodeMonitorGrace time.Duration
 	// Program is this very program's file, which is all components in one.
 	Program string
 	Out     io.Writer
@@ -27,27 +30,37 @@ type Cluster struct {
 
 // New takes the nodes that the cluster was made with, or else the default ones.
 func New(state config.State, program string, out io.Writer) (*Cluster, error) {
-	nodes, found, err := state.LoadNodes()
+	layout, found, err := state.LoadLayout()
 	if err != nil {
 		return nil, err
 	}
 	if !found {
-		nodes = topology.Default()
+		layout = config.DefaultLayout()
 	}
-	return &Cluster{State: state, Nodes: nodes, Program: program, Out: out, supervisor: supervisor.NewClient(state.SupervisorSocket())}, nil
+	made := &Cluster{State: state, Program: program, Out: out, supervisor: supervisor.NewClient(state.SupervisorSocket())}
+	made.take(layout)
+	return made, nil
 }
 
-// SetNodes chooses the nodes of a cluster that is not made yet.
-func (c *Cluster) SetNodes(nodes topology.Topology) error {
-	made, found, err := c.State.LoadNodes()
+// SetLayout chooses what a cluster that is not made yet is made of.
+func (c *Cluster) SetLayout(layout config.Layout) error {
+	made, found, err := c.State.LoadLayout()
 	if err != nil {
 		return err
 	}
-	if found && fmt.Sprint(made.Nodes()) != fmt.Sprint(nodes.Nodes()) {
-		return fmt.Errorf("--nodes-file: the cluster in %s has other nodes: run `rtc-cluster down` first", c.State.Root())
+	if found && fmt.Sprint(made) != fmt.Sprint(layout) {
+		return fmt.Errorf("--nodes-file: the cluster in %s is another one: run `rtc-cluster down` first", c.State.Root())
 	}
-	c.Nodes = nodes
+	c.take(layout)
 	return nil
+}
+
+func (c *Cluster) take(layout config.Layout) {
+	c.Nodes, c.NodeMonitorGrace = layout.Nodes, layout.NodeMonitorGrace
+}
+
+func (c *Cluster) layout() config.Layout {
+	return config.Layout{Nodes: c.Nodes, NodeMonitorGrace: c.NodeMonitorGrace}
 }
 
 // Supervisor is the client of the cluster's supervisor.

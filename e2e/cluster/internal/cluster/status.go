@@ -22,7 +22,7 @@ var ErrUnhealthy = errors.New("the cluster is not complete")
 
 // Status prints nodes and components; it gives ErrUnhealthy when one of them does not work.
 func (c *Cluster) Status(ctx context.Context) error {
-	if _, found, err := c.State.LoadNodes(); err != nil || !found {
+	if _, found, err := c.State.LoadLayout(); err != nil || !found {
 		return errOr(err, config.ErrNoCluster)
 	}
 	report, err := c.supervisor.Status(ctx)

@@ -63,7 +63,7 @@ func (c *Cluster) Up(ctx context.Context) error {
 }
 
 func (c *Cluster) prepare() (controlplane.Credentials, []node.Specs, error) {
-	if err := c.State.SaveNodes(c.Nodes); err != nil {
+	if err := c.State.SaveLayout(c.layout()); err != nil {
 		return controlplane.Credentials{}, nil, err
 	}
 	if err := c.linkPrograms(); err != nil {
@@ -147,7 +147,7 @@ func (c *Cluster) startControlPlane(ctx context.Context, steps *progress, mounts
 	if err != nil {
 		return err
 	}
-	specs := controlplane.Specs(c.State, c.Program, credentials)
+	specs := controlplane.Specs(c.State, c.Program, credentials, c.NodeMonitorGrace)
 	for _, spec := range specs {
 		if err := c.start(ctx, spec, mounts); err != nil {
 			return err
@@ -224,7 +224,7 @@ func (c *Cluster) failure(component string, cause error, advice string) error {
 
 // LoadImages imports image archives into every node and says what was done.
 func (c *Cluster) LoadImages(ctx context.Context, archives []string) error {
-	if _, found, err := c.State.LoadNodes(); err != nil || !found {
+	if _, found, err := c.State.LoadLayout(); err != nil || !found {
 		return errOr(err, config.ErrNoCluster)
 	}
 	return images.Load(ctx, archives, c.sockets(), func(result images.Result) {

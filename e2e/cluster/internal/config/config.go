@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -64,38 +65,69 @@ func (s State) ContainerdSocket(node string) string {
 	return filepath.Join(s.Node(node), "containerd.sock")
 }
 
-type nodesFile struct {
-	Nodes []topology.Node `json:"nodes"`
+// DefaultNodeMonitorGrace is how long a node may be silent before it is Unknown. Nodes of this cluster renew their
+// leases every third second; with one period of the controller's, a lost one is Unknown in under 20 s instead of the
+// usual 50 s.
+const DefaultNodeMonitorGrace = 16 * time.Second
+
+// Layout is what a cluster is made of.
+type Layout struct {
+	Nodes topology.Topology
+	// NodeMonitorGrace is longer than the default where somebody adds nodes that renew their leases less often.
+	NodeMonitorGrace time.Duration
 }
 
-// ParseNodes reads a list of nodes, in YAML or JSON.
-func ParseNodes(content []byte) (topology.Topology, error) {
-	var file nodesFile
+// DefaultLayout is that of a cluster of which nothing is said.
+func DefaultLayout() Layout {
+	return Layout{Nodes: topology.Default(), NodeMonitorGrace: DefaultNodeMonitorGrace}
+}
+
+type layoutFile struct {
+	Nodes            []topology.Node `json:"nodes"`
+	NodeMonitorGrace string          `json:"nodeMonitorGrace,omitempty"`
+}
+
+// ParseLayout reads a list of nodes and the rest of a layout, in YAML or JSON. What it does not say is the default.
+func ParseLayout(content []byte) (Layout, error) {
+	layout := DefaultLayout()
+	var file layoutFile
 	if err := yaml.UnmarshalStrict(content, &file); err != nil {
-		return topology.Topology{}, fmt.Errorf("nodes: %w: write `nodes: [{name: centralindia-1, region: centralindia, role: media, number: 11}]`", err)
+		return layout, fmt.Errorf("nodes: %w: write `nodes: [{name: centralindia-1, region: centralindia, role: media, number: 11}]`", err)
 	}
-	return topology.New(file.Nodes)
+	var err error
+	if file.Nodes != nil {
+		if layout.Nodes, err = topology.New(file.Nodes); err != nil {
+			return layout, err
+		}
+	}
+	if file.NodeMonitorGrace != "" {
+		layout.NodeMonitorGrace, err = time.ParseDuration(file.NodeMonitorGrace)
+		if err != nil || layout.NodeMonitorGrace < DefaultNodeMonitorGrace {
+			return layout, fmt.Errorf("nodeMonitorGrace: %q: write a duration of at least %s, such as 15m", file.NodeMonitorGrace, DefaultNodeMonitorGrace)
+		}
+	}
+	return layout, nil
 }
 
-// LoadNodes reads the nodes that the cluster was made with; found is false where none was made.
-func (s State) LoadNodes() (nodes topology.Topology, found bool, err error) {
+// LoadLayout reads the layout that the cluster was made with; found is false where none was made.
+func (s State) LoadLayout() (layout Layout, found bool, err error) {
 	content, err := os.ReadFile(s.nodesFile())
 	if errors.Is(err, os.ErrNotExist) {
-		return topology.Topology{}, false, nil
+		return Layout{}, false, nil
 	}
 	if err != nil {
-		return topology.Topology{}, false, err
+		return Layout{}, false, err
 	}
-	nodes, err = ParseNodes(content)
+	layout, err = ParseLayout(content)
 	if err != nil {
-		return topology.Topology{}, false, fmt.Errorf("%s: %w", s.nodesFile(), err)
+		return Layout{}, false, fmt.Errorf("%s: %w", s.nodesFile(), err)
 	}
-	return nodes, true, nil
+	return layout, true, nil
 }
 
-// SaveNodes writes down the nodes that the cluster is made with.
-func (s State) SaveNodes(nodes topology.Topology) error {
-	content, err := yaml.Marshal(nodesFile{Nodes: nodes.Nodes()})
+// SaveLayout writes down the layout that the cluster is made with.
+func (s State) SaveLayout(layout Layout) error {
+	content, err := yaml.Marshal(layoutFile{Nodes: layout.Nodes.Nodes(), NodeMonitorGrace: layout.NodeMonitorGrace.String()})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"rtcfleet.dev/e2e/cluster/internal/topology"
 )
@@ -30,22 +31,39 @@ func TestSocketsOfTheLongestNodeNameFitTheKernelLimit(t *testing.T) {
 	}
 }
 
-func TestSavedNodesAreReadBackAndAbsentOnesAreNotFound(t *testing.T) {
+func TestASavedLayoutIsReadBackAndAnAbsentOneIsNotFound(t *testing.T) {
 	state := State{root: filepath.Join(t.TempDir(), "cluster")}
-	if _, found, err := state.LoadNodes(); found || err != nil {
+	if _, found, err := state.LoadLayout(); found || err != nil {
 		t.Fatalf("found %v, %v in an empty folder", found, err)
 	}
-	if err := state.SaveNodes(topology.Default()); err != nil {
+	saved := Layout{Nodes: topology.Default(), NodeMonitorGrace: 15 * time.Minute}
+	if err := state.SaveLayout(saved); err != nil {
 		t.Fatal(err)
 	}
-	nodes, found, err := state.LoadNodes()
-	if !found || err != nil || !reflect.DeepEqual(nodes, topology.Default()) {
-		t.Errorf("read %v, %v, %v", nodes, found, err)
+	layout, found, err := state.LoadLayout()
+	if !found || err != nil || !reflect.DeepEqual(layout, saved) {
+		t.Errorf("read %v, %v, %v", layout, found, err)
+	}
+}
+
+func TestWhatALayoutDoesNotSayIsTheDefault(t *testing.T) {
+	layout, err := ParseLayout([]byte("nodeMonitorGrace: 15m"))
+	if err != nil || layout.NodeMonitorGrace != 15*time.Minute || !reflect.DeepEqual(layout.Nodes, topology.Default()) {
+		t.Errorf("read %v, %v", layout, err)
+	}
+}
+
+func TestAGraceShorterThanLeasesAreRenewedIsRefused(t *testing.T) {
+	for _, written := range []string{"2s", "soon"} {
+		_, err := ParseLayout([]byte("nodeMonitorGrace: " + written))
+		if err == nil || !strings.Contains(err.Error(), written) || !strings.Contains(err.Error(), "at least 16s") {
+			t.Errorf("%s: got %v", written, err)
+		}
 	}
 }
 
 func TestAnUnknownKeyInTheNodesFileIsRefusedWithAnExample(t *testing.T) {
-	_, err := ParseNodes([]byte("nodes: [{name: a, regoin: b}]"))
+	_, err := ParseLayout([]byte("nodes: [{name: a, regoin: b}]"))
 	if err == nil || !strings.Contains(err.Error(), "regoin") || !strings.Contains(err.Error(), "number: 11") {
 		t.Errorf("got %v", err)
 	}

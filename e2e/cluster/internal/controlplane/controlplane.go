@@ -33,12 +33,17 @@ const (
 	schedulerHealthPort  = 10259
 )
 
-// A node renews its lease every third second (see package node). A lost one is Unknown after the
-// grace and one period, under 20 s, instead of the usual 50 s.
+const nodeMonitorPeriod = 2 * time.Second
+
+// The defaults of controllers and scheduler, 20 and 50 requests a second, are for clusters with thousands of clients. A
+// fleet of thousands of pods waits for them alone here.
 const (
-	nodeMonitorPeriod = 2 * time.Second
-	nodeMonitorGrace  = 16 * time.Second
+	controllerQPS = 200
+	schedulerQPS  = 200
 )
+
+// frontProxyName is what the API server calls itself towards API servers of others.
+const frontProxyName = "front-proxy-client"
 
 const (
 	auditMegabytes = 100
@@ -63,7 +68,9 @@ rules:
 // Credentials are the files that the components and the CLI identify themselves with.
 type Credentials struct {
 	CA, EtcdCA   *pki.Authority
+	frontProxyCA *pki.Authority
 	Admin        pki.Pair
+	frontProxy   pki.Pair
 	EtcdServer   pki.Pair
 	EtcdClient   pki.Pair
 	api          pki.Pair
@@ -80,6 +87,10 @@ func Prepare(state config.State, now time.Time) (Credentials, error) {
 		return made, err
 	}
 	if made.EtcdCA, err = pki.OpenAuthority(filepath.Join(state.PKI(), "etcd"), "rtc-cluster-etcd", now); err != nil {
+		return made, err
+	}
+	// Not the cluster's CA: who has a certificate of this one may say who asks.
+	if made.frontProxyCA, err = pki.OpenAuthority(filepath.Join(state.PKI(), "front-proxy"), "rtc-cluster-front-proxy", now); err != nil {
 		return made, err
 	}
 	if made.signing, made.verification, err = pki.OpenSigningKey(state.PKI()); err != nil {
@@ -99,6 +110,7 @@ func Prepare(state config.State, now time.Time) (Credentials, error) {
 			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
 		}}},
 		{&made.toKubelets, made.CA, "apiserver-to-kubelets", pki.Request{CommonName: "kube-apiserver-kubelet-client", Organizations: []string{"system:masters"}}},
+		{&made.frontProxy, made.frontProxyCA, "front-proxy-client", pki.Request{CommonName: frontProxyName}},
 		{&made.Admin, made.CA, "admin", pki.Request{CommonName: "rtc-cluster-admin", Organizations: []string{"system:masters"}}},
 		{&controllerManager, made.CA, "controller-manager", pki.Request{CommonName: "system:kube-controller-manager"}},
 		{&scheduler, made.CA, "scheduler", pki.Request{CommonName: "system:kube-scheduler"}},
@@ -132,7 +144,7 @@ func auditPolicyFile(state config.State) string {
 
 // Specs gives the components in the order in which they start; they stop the other way round:
 // without etcd the API server hangs.
-func Specs(state config.State, program string, made Credentials) []process.Spec {
+func Specs(state config.State, program string, made Credentials, nodeMonitorGrace time.Duration) []process.Spec {
 	return []process.Spec{
 		{Name: Etcd, Argv: []string{
 			program, "etcd",
@@ -164,6 +176,15 @@ func Specs(state config.State, program string, made Credentials) []process.Spec 
 			"--service-account-key-file=" + made.verification,
 			"--service-account-signing-key-file=" + made.signing,
 			"--service-cluster-ip-range=" + topology.ServiceNetwork,
+			// API servers of others, such as one for metrics, have no way to ClusterIPs here.
+			"--enable-aggregator-routing=true",
+			"--proxy-client-cert-file=" + made.frontProxy.Cert,
+			"--proxy-client-key-file=" + made.frontProxy.Key,
+			"--requestheader-allowed-names=" + frontProxyName,
+			"--requestheader-client-ca-file=" + made.frontProxyCA.Cert,
+			"--requestheader-username-headers=X-Remote-User",
+			"--requestheader-group-headers=X-Remote-Group",
+			"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 			"--authorization-mode=Node,RBAC",
 			"--enable-admission-plugins=NodeRestriction",
 			"--allow-privileged=true",
@@ -187,6 +208,8 @@ func Specs(state config.State, program string, made Credentials) []process.Spec 
 			"--use-service-account-credentials=true",
 			"--leader-elect=false",
 			"--flex-volume-plugin-dir=" + filepath.Join(state.Root(), "volume-plugins"),
+			"--kube-api-qps=" + strconv.Itoa(controllerQPS),
+			"--kube-api-burst=" + strconv.Itoa(2*controllerQPS),
 			"--node-monitor-period=" + nodeMonitorPeriod.String(),
 			"--node-monitor-grace-period=" + nodeMonitorGrace.String(),
 			"--profiling=false",
@@ -198,6 +221,8 @@ func Specs(state config.State, program string, made Credentials) []process.Spec 
 			"--secure-port=" + strconv.Itoa(schedulerHealthPort),
 			"--cert-dir=" + filepath.Join(state.PKI(), Scheduler),
 			"--leader-elect=false",
+			"--kube-api-qps=" + strconv.Itoa(schedulerQPS),
+			"--kube-api-burst=" + strconv.Itoa(2*schedulerQPS),
 			"--profiling=false",
 		}},
 	}

@@ -27,7 +27,7 @@ func TestTheStoreStartsBeforeTheServerAndTheServerBeforeItsClients(t *testing.T)
 		t.Fatal(err)
 	}
 	var names []string
-	for _, spec := range Specs(state, "rtc-cluster", made) {
+	for _, spec := range Specs(state, "rtc-cluster", made, config.DefaultNodeMonitorGrace) {
 		names = append(names, spec.Name)
 		if HealthURL(spec.Name) == "" {
 			t.Errorf("%s has no health URL", spec.Name)
