@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 SETUP := e2e/setup
 TAGS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rtc-fleet/tags
 
-.PHONY: help up down status kubeconfig test check unit fuzz e2e bench-turn bench-turn-soak bench-mutations generate fmt lint cluster install
+.PHONY: help up down status kubeconfig test check unit fuzz e2e bench-turn bench-turn-soak bench-mutations bench-scale generate fmt lint cluster install
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench-turn-soak: ## 10 000 live allocations on one media-node for BENCH_SOAK_SEC
 
 bench-mutations: ## 10 million mutated packets through the sockets of a media-node
 	@$(SETUP)/bench-mutations.sh
+
+bench-scale: ## the operator with 200 TurnRegions and 5 000 relays on pretended machines (20 to 30 minutes)
+	@$(SETUP)/bench-scale.sh
 
 e2e: install ## scenarios on the cluster; TEST=name runs those whose name holds it
 	@$(SETUP)/e2e.sh $(TEST)
