@@ -7,6 +7,7 @@ cd "$repository"
 if ! foreign_cluster; then
     "$repository/e2e/setup/packages.sh" browser
     "$repository/e2e/setup/turnclient.sh"
+    "$repository/e2e/setup/metrics-server.sh"
 fi
 step "scenarios on the cluster (about 15 minutes)"
 use_cluster_tools

@@ -62,6 +62,11 @@ pub fn helm() -> PathBuf {
     program("HELM", "helm")
 }
 
+/// The metrics server that a scenario runs beside the cluster.
+pub fn metrics_server() -> PathBuf {
+    program("METRICS_SERVER", "metrics-server")
+}
+
 /// What the variable names, or else the program in the build cache of `make`, or else the one in PATH.
 fn program(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {

@@ -12,6 +12,7 @@ pub mod diagnostics;
 pub mod firewall;
 pub mod images;
 pub mod judges;
+pub mod metrics_server;
 pub mod namespace;
 pub mod netns;
 pub mod operator;

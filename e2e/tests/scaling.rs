@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     checks::Checks,
     command::kubectl,
+    metrics_server,
     scenario::{self, Relay, Scenario},
     wait,
 };
@@ -111,40 +112,54 @@ async fn scaled_to_zero(scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-/// How often Kubernetes' autoscaler looks, three times, and a relay that starts or drains.
-const AUTOSCALED: Duration = Duration::from_secs(90);
+/// Kubernetes' autoscaler looks every 15 s at a rate over the last 10 to 20, and a relay starts or drains.
+const AUTOSCALED: Duration = Duration::from_secs(120);
+/// A relay with one light call uses a fifth of it.
+const PROCESSOR: &str = "15m";
+/// Heavy calls that make a relay use more than the autoscaler wants.
+const STREAMS_FOR_TWO: usize = 20;
 
-/// There is no source of metrics in the cluster, so its bounds are what the autoscaler goes by: it writes them through the
-/// scale subresource as it would write a number of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_horizontal_pod_autoscaler_drives_the_number_of_relays() -> Result<()> {
+async fn a_horizontal_pod_autoscaler_drives_the_number_of_relays_by_their_processors() -> Result<()> {
     scenario::with("hpa", async |scenario| {
-        let mut checks = Checks::default();
-        scenario.serving(REGION, "{replicas: 1}").await?;
-        let first = scenario.relay(REGION, 0).await?;
-        let call = scenario.stream(&first).await?;
-        autoscale(&scenario, 2).await?;
-        checks.check("its minimum makes relays", followed(&scenario, 2)).await;
-        autoscale(&scenario, 1).await?;
-        checks.check("its maximum takes relays away", followed(&scenario, 1)).await;
-        checks
-            .check("the relay with a caller stayed", async {
-                let left = scenario.relays(REGION).await?;
-                ensure!(left == [first.clone()], "{left:?} instead of {first:?}");
-                call.end().await
-            })
-            .await;
-        checks.verdict()
+        metrics_server::with(async || {
+            let mut checks = Checks::default();
+            scenario.serving(REGION, "{replicas: 1}").await?;
+            let first = scenario.relay(REGION, 0).await?;
+            let call = scenario.stream(&first).await?;
+            autoscale(&scenario).await?;
+            let load = scenario.load(&first, STREAMS_FOR_TWO).await?;
+            checks.check("a busy relay gets a second one beside it", followed(&scenario, 2)).await;
+            for stream in load {
+                checks.check("a call of the busy time lost nothing", stream.end()).await;
+            }
+            checks.check("when it is not busy any more, one goes", followed(&scenario, 1)).await;
+            checks
+                .check("the relay with a caller stayed", async {
+                    let left = scenario.relays(REGION).await?;
+                    ensure!(left == [first.clone()], "{left:?} instead of {first:?}");
+                    call.end().await
+                })
+                .await;
+            checks.verdict()
+        })
+        .await
     })
     .await
 }
 
-/// An autoscaler that wants exactly so many.
-async fn autoscale(scenario: &Scenario, replicas: i32) -> Result<()> {
+/// An autoscaler that wants no relay to use more than [`PROCESSOR`] on average. It does not wait before it takes one away:
+/// the drain is what callers need.
+async fn autoscale(scenario: &Scenario) -> Result<()> {
     let target = json!({"apiVersion": "rtcfleet.dev/v1alpha1", "kind": "TurnRegion", "name": REGION});
+    let processor = json!({"name": "cpu", "target": {"type": "AverageValue", "averageValue": PROCESSOR}});
     let autoscaler = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": REGION},
-        "spec": {"scaleTargetRef": target, "minReplicas": replicas, "maxReplicas": replicas},
+        "spec": {
+            "scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 2,
+            "metrics": [{"type": "Resource", "resource": processor}],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+        },
     });
     let applied = kubectl(&["-n", &scenario.namespace, "apply", "-f", "-"], &autoscaler.to_string()).await?;
     ensure!(applied.succeeded(), "{}", applied.stderr);
@@ -155,7 +170,8 @@ async fn followed(scenario: &Scenario, replicas: i32) -> Result<()> {
     wait::until(&format!("{replicas} relays, as the autoscaler wants"), AUTOSCALED, async || {
         let region = scenario.regions().get(REGION).await?;
         let status = region.status.clone().unwrap_or_default();
-        ensure!(region.spec.replicas == Some(replicas), "the autoscaler has written {:?}", region.spec.replicas);
+        let told = kubectl(&["-n", &scenario.namespace, "describe", "hpa", REGION], "").await?.stdout;
+        ensure!(region.spec.replicas == Some(replicas), "{:?} are written: {told}", region.spec.replicas);
         ensure!((status.replicas, serving(&region)) == (replicas, replicas), "{status:#?}");
         Ok(())
     })
