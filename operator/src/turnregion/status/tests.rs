@@ -25,6 +25,7 @@ pub fn node(state: NodeState) -> NodeStatus {
         sessions: Sessions::default(),
         counters: Counters::default(),
         certificate: None,
+        limits: None,
         peer_rules: None,
         relaying: None,
         load: None,

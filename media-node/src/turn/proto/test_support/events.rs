@@ -232,11 +232,11 @@ impl Story {
     pub fn new(mobility: bool) -> Self {
         let mut world = World::with(|config| {
             config.mobility = mobility;
-            config.quotas.per_user = 3;
-            config.limits.permissions = 3;
-            config.limits.channels = 2;
+            config.terms.quotas.per_user = 3;
+            config.terms.limits.permissions = 3;
+            config.terms.limits.channels = 2;
             // A story may have more requests than that: each is to be answered.
-            config.limits.unauthenticated_per_prefix = 0;
+            config.terms.limits.unauthenticated_per_prefix = 0;
         });
         let mut clients: Vec<Client> = ["ann", "ann", "bob", "bob"].iter().map(|user| world.client(user)).collect();
         clients[1].style = Style::Sha256;
