@@ -1,7 +1,8 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use super::{
-    Adjustable, Capacity, LimitsSource, Listener, Overrides, Protocol, RelaySource, Threads, TurnConfig, adjustable,
+    Adjustable, Capacity, ConfigHash, LimitsSource, Listener, Overrides, Protocol, RelaySource, Threads, TurnConfig,
+    adjustable,
     capacity::InterfaceName,
     json_schema,
     machines::{self, Found, Machine},
@@ -551,4 +552,11 @@ fn each_limit_is_written_in_one_of_the_two_files() {
     let beside = "stands beside limitsFile: write it into that file, or leave limitsFile out";
     let keys = ["relay.allowPeers", "relay.denyPeers", "auth.maxTtl", "quotas", "limits", "capacity"];
     assert_eq!(mistakes_of(&both, &Overrides::default()), keys.map(|key| format!("{key}: {beside}")));
+}
+
+/// FIPS 180-2, appendix B.1. The operator's test has the same: by this it knows what a node runs.
+#[test]
+fn a_hash_is_the_sha_256_of_the_bytes_in_lower_case() {
+    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(ConfigHash::of("abc").to_string(), expected);
 }
