@@ -25,6 +25,8 @@ pub const AUTH_SECRET_MISSING: &str = "AuthSecretMissing";
 pub const TLS_SECRET_MISSING: &str = "TlsSecretMissing";
 /// The certificate of TLS listeners ends soon or has ended, or nodes do not take up the new one. Present only while true.
 pub const CERTIFICATE_EXPIRING: &str = "CertificateExpiring";
+/// Relays serve by other limits (quotas, peers, capacity) than the spec says. Present only while true.
+pub const LIMITS_PENDING: &str = "LimitsPending";
 /// Relays grant peers that they must refuse. Present only while true.
 pub const PEER_RULES_VIOLATED: &str = "PeerRulesViolated";
 /// What a machine's network interface can carry is not known. Present only while true.

@@ -91,7 +91,7 @@ pub struct TurnRegionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 
-    /// The ports and peers of relayed traffic. A change exchanges the nodes.
+    /// The ports and peers of relayed traffic. A change of minPort or maxPort exchanges the nodes; one of the peers restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<Relay>,
 
@@ -99,15 +99,15 @@ pub struct TurnRegionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Addresses>,
 
-    /// Who may use the relays. Needed unless mode is External. A change exchanges the nodes; one of the values in the Secret does not.
+    /// Who may use the relays. Needed unless mode is External. A change of realm or secretRef exchanges the nodes; one of maxTtl, or of the values in the Secret, restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
 
-    /// How much one user, and one node, may use. A change exchanges the nodes.
+    /// How much one user, and one node, may use. A change restarts nothing: a lower one ends no allocation, and counts for new ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quotas: Option<Quotas>,
 
-    /// What a machine can carry, where its kernel does not know. A change exchanges the nodes.
+    /// What a machine can carry, where its kernel does not know. A change restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
 
@@ -238,7 +238,7 @@ pub struct Relay {
     #[schemars(length(max = 64), inner(length(max = 49)))]
     #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("allowPeers: write networks as address/prefix length, such as 10.20.0.0/16 or 2001:db8::/32"))]
     pub allow_peers: Vec<String>,
-    /// Networks that are denied besides. Wins over allowPeers.
+    /// Networks that are denied besides. Wins over allowPeers. From a change on, what was granted for them before is not relayed either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 49)))]
     #[x_kube(validation = Rule::new("self.all(c, isCIDR(c))").message("denyPeers: write networks as address/prefix length, such as 198.51.100.0/24 or 2001:db8::/32"))]
@@ -333,7 +333,7 @@ pub struct Quotas {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub allocations_per_node: Option<i32>,
-    /// Bits a second of one allocation, each way, such as 4M. Default: not limited.
+    /// Bits a second of one allocation, each way, such as 4M. Counts for live allocations, too. Default: not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T)?$"))]
     pub bandwidth_per_allocation: Option<String>,
@@ -561,7 +561,7 @@ pub struct TurnRegionStatus {
     /// Parts of the spec that are accepted but do nothing in this release.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_in_effect: Vec<String>,
-    /// Ready, Reconciling, Stalled, Draining, CapacityLimited, AuthSecretMissing, TlsSecretMissing, CertificateExpiring, PeerRulesViolated, CapacityUnknown, NotInEffect.
+    /// Ready, Reconciling, Stalled, Draining, CapacityLimited, AuthSecretMissing, TlsSecretMissing, CertificateExpiring, LimitsPending, PeerRulesViolated, CapacityUnknown, NotInEffect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -1,13 +1,14 @@
 //! How many relays there are, which one goes, and how they are exchanged: never one with callers while another will do.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
     checks::Checks,
     command::kubectl,
     metrics_server,
-    scenario::{self, Relay, Scenario},
+    scenario::{self, PORT, Relay, SECRET, Scenario},
+    turn::{Allocation, Credentials},
     wait,
 };
 use kube::api::{Patch, PatchParams};
@@ -179,7 +180,7 @@ async fn followed(scenario: &Scenario, replicas: i32) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_quota_exchanges_relays_one_at_a_time_and_only_when_their_callers_have_left() -> Result<()> {
+async fn a_changed_template_exchanges_relays_one_at_a_time_and_only_when_their_callers_have_left() -> Result<()> {
     scenario::with("exchange", async |scenario| {
         let mut checks = Checks::default();
         scenario.serving(REGION, "{}").await?;
@@ -187,8 +188,8 @@ async fn a_changed_quota_exchanges_relays_one_at_a_time_and_only_when_their_call
         let calls = [scenario.stream(&before[0]).await?, scenario.stream(&before[1]).await?];
         let old = scenario.regions().get(REGION).await?.status.and_then(|status| status.revision);
 
-        let quota = json!({"spec": {"quotas": {"allocationsPerUser": 7}}});
-        scenario.regions().patch(REGION, &PatchParams::default(), &Patch::Merge(&quota)).await?;
+        let template = json!({"spec": {"template": {"annotations": {"example.org/note": "changed"}}}});
+        scenario.regions().patch(REGION, &PatchParams::default(), &Patch::Merge(&template)).await?;
         let first = one_drains(&scenario).await?;
         let second = 1 - first;
         let [of_slot_0, of_slot_1] = calls;
@@ -266,4 +267,103 @@ async fn exchanged(scenario: &Scenario, before: &[Relay], slot: u32) -> Result<(
         scenario.stream(&now).await?.end().await
     })
     .await
+}
+
+/// The kubelet brings a changed ConfigMap within 90 s, nodes look every 2 s, the operator every 15 s.
+const ADJUSTED_WITHIN: Duration = Duration::from_secs(150);
+/// In a network that is open to the relays; nobody is there.
+const DENIED_LATER: &str = "10.200.0.99:9";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_quotas_and_peers_reach_running_relays_without_an_exchange() -> Result<()> {
+    scenario::with("limits", async |scenario| {
+        let mut checks = Checks::default();
+        let region = scenario.serving(REGION, "{}").await?;
+        let before = scenario.relays(REGION).await?;
+        let calls = [scenario.stream(&before[0]).await?, scenario.stream(&before[1]).await?];
+        for relay in &before {
+            checks.check("a peer that is not denied yet is let in", lets_in(relay, DENIED_LATER)).await;
+        }
+
+        let limits = json!({"spec": {
+            "quotas": {"allocationsPerUser": 1},
+            "relay": {"denyPeers": ["10.200.0.99/32"]},
+            "capacity": {"nic": {"tx": "10G", "rx": "10G"}},
+        }});
+        scenario.regions().patch(REGION, &PatchParams::default(), &Patch::Merge(&limits)).await?;
+        checks.check("that relays are behind is told, and Ready is true", told_behind(&scenario)).await;
+        checks.check("all relays have what was changed", adjusted(&scenario)).await;
+        for relay in &before {
+            checks.check("a peer that is denied is refused", is_refused(lets_in(relay, DENIED_LATER), 403)).await;
+            let another = async { scenario.stream(relay).await.map(|_| ()) };
+            checks.check("a user at the lowered quota gets no further allocation", is_refused(another, 486)).await;
+        }
+        checks.check("the capacity is known by now", capacity_is_known(&scenario)).await;
+        checks
+            .check("the same relays run, with the revision from before", async {
+                let relays = scenario.relays(REGION).await?;
+                ensure!(relays == before, "{relays:?} instead of {before:?}");
+                let revisions = [region, scenario.regions().get(REGION).await?];
+                let [old, new] = revisions.map(|region| region.status.and_then(|status| status.revision));
+                ensure!(old.is_some() && old == new, "{old:?} became {new:?}");
+                Ok(())
+            })
+            .await;
+        for call in calls {
+            checks.check("a caller at the lowered quota has lost nothing", call.end()).await;
+        }
+        checks.verdict()
+    })
+    .await
+}
+
+/// An allocation of a user of its own, and a channel to the peer.
+async fn lets_in(relay: &Relay, peer: &str) -> Result<()> {
+    let address = relay.address.with_context(|| format!("{} has no address", relay.pod))?;
+    let credentials = Credentials::new(SECRET, "limits")?;
+    let mut allocation = Allocation::new(SocketAddr::new(address, PORT), &credentials).await?;
+    let bound = allocation.bind(0x4000, peer.parse()?).await;
+    allocation.end().await?;
+    bound
+}
+
+async fn is_refused(attempt: impl Future<Output = Result<()>>, code: u16) -> Result<()> {
+    let Err(error) = attempt.await else { anyhow::bail!("it is granted") };
+    let error = format!("{error:#}");
+    ensure!(error.contains(&format!("refused with {code}")), "{error}");
+    Ok(())
+}
+
+async fn told_behind(scenario: &Scenario) -> Result<()> {
+    wait::until("LimitsPending", SOON, async || {
+        let region = scenario.regions().get(REGION).await?;
+        let conditions = wait::conditions(&region);
+        let pending = conditions.condition(condition::LIMITS_PENDING).context("no LimitsPending")?;
+        ensure!((pending.status.as_str(), pending.reason.as_str()) == ("True", "NodesBehind"), "{pending:?}");
+        ensure!(conditions.is_true(condition::READY), "{conditions:#?}");
+        ensure!(conditions.condition(condition::DRAINING).is_none(), "{conditions:#?}");
+        Ok(())
+    })
+    .await
+}
+
+async fn adjusted(scenario: &Scenario) -> Result<()> {
+    let what = "Ready and not LimitsPending, for its generation";
+    wait::object(&scenario.regions(), REGION, what, ADJUSTED_WITHIN, |region: &TurnRegion| {
+        let conditions = wait::conditions(region);
+        let observed = region.status.as_ref().and_then(|status| status.observed_generation);
+        observed == region.metadata.generation
+            && conditions.is_true(condition::READY)
+            && conditions.condition(condition::LIMITS_PENDING).is_none()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn capacity_is_known(scenario: &Scenario) -> Result<()> {
+    wait::object(&scenario.regions(), REGION, "not CapacityUnknown", SOON, |region: &TurnRegion| {
+        wait::conditions(region).condition(condition::CAPACITY_UNKNOWN).is_none()
+    })
+    .await?;
+    Ok(())
 }

@@ -2,6 +2,7 @@
 // Prometheus keeps every sample as a 64-bit float.
 #![allow(clippy::cast_precision_loss)]
 
+mod limits;
 mod machine;
 mod peer_rules;
 mod refusals;
@@ -223,6 +224,7 @@ fn turn_metrics(page: &mut Page<'_>, turn: &Turn) -> fmt::Result {
     )?;
     streams::metrics(page, turn)?;
     turn.certificate().map_or(Ok(()), |certificate| tls::metrics(page, certificate))?;
+    turn.limits().map_or(Ok(()), |file| limits::metrics(page, file))?;
     let secrets = turn.secrets.read();
     page.gauge(
         "rtcfleet_turn_secrets_changed_timestamp",

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::{
     life::{Duty, Life, Refusal},
     machine::Machine,
-    turn::{certificate::Certificate, probe, role::Turn},
+    turn::{certificate::Certificate, limits::LimitsFile, probe, role::Turn},
 };
 
 /// Release of this binary.
@@ -131,6 +131,7 @@ impl Node {
             sessions: self.sessions(),
             counters: self.turn.get().map_or_else(Counters::default, Turn::counters),
             certificate: self.turn.get().and_then(Turn::certificate).map(Certificate::status),
+            limits: self.turn.get().and_then(Turn::limits).map(LimitsFile::status),
             peer_rules: self.peer_rules.read().last,
             relaying: self.relaying.last(),
             load: self.machine.seen(Instant::now()).and_then(|seen| seen.load),

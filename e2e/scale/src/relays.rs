@@ -136,6 +136,7 @@ fn status(address: SocketAddr, started: Timestamp) -> NodeStatus {
         counters: Counters::default(),
         certificate: None,
         peer_rules: None,
+        limits: None,
         relaying: Some(Relaying { checked_at: now, problem: None }),
         load: Some(Load {
             window_seconds: 10.0,

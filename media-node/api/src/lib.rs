@@ -22,6 +22,9 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// Most addresses in [`SetState::Draining`]'s `alternates`.
 pub const MAX_ALTERNATES: usize = 8;
 
+/// Longest [`Limits::problem`], characters.
+pub const MAX_PROBLEM: usize = 1024;
+
 /// Where a node is in its life: `Starting → Active ⇄ Draining → Drained`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
 pub enum NodeState {
@@ -74,6 +77,10 @@ pub struct NodeStatus {
     /// What TLS listeners show. None without a TLS listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+    /// What may be changed while the node runs: quotas, peers, capacity. None if it is written in the configuration file
+    /// itself, and from nodes of older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// What the node's own probe of its peer rules found. None before its first round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_rules: Option<PeerRules>,
@@ -92,6 +99,18 @@ pub struct Certificate {
     /// The end of its validity (RFC 5280 section 4.1.2.5).
     pub not_after: Timestamp,
     /// Why the files as they are now cannot be used, while the certificate read before stays in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// The limits file, which is followed.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// SHA-256 of the file in force, lower-case hex.
+    pub hash: String,
+    /// Why the file as it is now cannot be used, while the one read before stays in force. At most
+    /// [`MAX_PROBLEM`] characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

@@ -7,22 +7,18 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
-
 use super::{
-    Admin, Auth, ConfigHash, Mistakes, Overrides, RelaySource, Threads, TurnConfig,
-    capacity::{self, Amount},
+    Admin, Auth, ConfigHash, LimitsSource, Mistakes, Overrides, RelaySource, Threads, TurnConfig,
+    adjustable::{self, Written},
     listeners,
-    raw::{RawAdmin, RawAuth, RawLimits, RawProbe, RawQuotas, RawRelay, RawTurn},
+    raw::{RawAdmin, RawAuth, RawProbe, RawRelay, RawTurn},
     values::{As, List, Whole},
 };
-use crate::turn::proto::{Limits, PortRange, Quotas, Realm, RelayAddress, RelayAddresses};
+use crate::turn::proto::{PortRange, Realm, RelayAddress, RelayAddresses};
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-
-const MAX_CIDRS: usize = 1000;
+pub const MINUTE: Duration = Duration::from_mins(1);
+pub const HOUR: Duration = Duration::from_hours(1);
 
 const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9443);
@@ -42,8 +38,9 @@ pub fn check(
         realm,
         listeners,
         tls,
+        limits_file,
         relay,
-        auth,
+        mut auth,
         quotas,
         limits,
         admin,
@@ -54,18 +51,23 @@ pub fn check(
         probe,
         mobility,
     } = raw;
-    let relay = relay.unwrap_or_default();
+    let mut relay = relay.unwrap_or_default();
+    let written = Written {
+        allow_peers: relay.allow_peers.take(),
+        deny_peers: relay.deny_peers.take(),
+        max_ttl: auth.as_mut().and_then(|auth| auth.max_ttl.take()),
+        quotas,
+        limits,
+        capacity,
+    };
 
     let realm = realm_of(realm, m);
     let listeners = listeners::of(listeners, m);
     let tls = listeners::tls(tls, &listeners, base, m);
     let relay_ports = ports_of(&relay, m);
-    let allow_peers = cidrs_of("relay.allowPeers", relay.allow_peers.as_ref(), m);
-    let deny_peers = cidrs_of("relay.denyPeers", relay.deny_peers.as_ref(), m);
     let relay_addresses = relay_addresses_of(relay, base, overrides, m);
     let auth = auth_of(auth, base, m);
-    let quotas = quotas_of(quotas, m);
-    let limits = limits_of(limits);
+    let limits = limits_source_of(written, limits_file, base, overrides, m);
     let admin = admin_of(admin, base, overrides, m);
     let metrics = overrides.metrics_address.or(metrics.and_then(|m| m.address).map(|a| a.0)).unwrap_or(DEFAULT_METRICS);
     let on_terminate = drain
@@ -74,7 +76,6 @@ pub fn check(
         .unwrap_or(DEFAULT_ON_TERMINATE);
     let threads =
         threads.and_then(|count| NonZeroUsize::new(count.0 as usize)).map_or(Threads::OneACore, Threads::Exactly);
-    let capacity = capacity::of(capacity, overrides, m);
     let probe_interval = probe_interval_of(probe, m);
     if let Some(ports) = relay_ports {
         listeners::overlaps(ports, &listeners, admin.as_ref(), metrics, m);
@@ -91,16 +92,12 @@ pub fn check(
             tls,
             relay_addresses,
             relay_ports,
-            allow_peers,
-            deny_peers,
             auth,
-            quotas,
             limits,
             admin,
             metrics,
             on_terminate,
             threads,
-            capacity,
             probe_interval,
             mobility: mobility.and_then(|mobility| mobility.enabled).unwrap_or(true),
             hash,
@@ -134,7 +131,7 @@ pub fn items<T>(path: &str, list: Option<List<T>>, max: usize, m: &mut Mistakes)
     found
 }
 
-fn within(
+pub fn within(
     path: &str,
     value: Duration,
     min: Duration,
@@ -170,10 +167,6 @@ fn ports_of(relay: &RawRelay, m: &mut Mistakes) -> Option<PortRange> {
         );
     }
     range
-}
-
-fn cidrs_of(path: &str, list: Option<&List<As<IpNet>>>, m: &mut Mistakes) -> Vec<IpNet> {
-    items(path, list.cloned(), MAX_CIDRS, m).into_iter().map(|(_, As(net))| net).collect()
 }
 
 fn relay_addresses_of(relay: RawRelay, base: &Path, overrides: &Overrides, m: &mut Mistakes) -> Option<RelaySource> {
@@ -250,14 +243,26 @@ fn one_a_family(path: &str, list: Option<List<As<IpAddr>>>, m: &mut Mistakes) ->
     (!m.mention(path)).then_some(found)
 }
 
+fn limits_source_of(
+    written: Written,
+    file: Option<PathBuf>,
+    base: &Path,
+    overrides: &Overrides,
+    m: &mut Mistakes,
+) -> LimitsSource {
+    match file {
+        None => LimitsSource::Given(adjustable::of(written, overrides, m)),
+        Some(file) => {
+            adjustable::refuse_beside_file(&written, m);
+            LimitsSource::File(base.join(file))
+        }
+    }
+}
+
 fn auth_of(auth: Option<RawAuth>, base: &Path, m: &mut Mistakes) -> Option<Auth> {
-    let Some(RawAuth { secret_files, max_ttl }) = auth else {
+    let Some(RawAuth { secret_files, max_ttl: _ }) = auth else {
         missing("auth", "auth: {secretFiles: [secrets/current]}", m);
         return None;
-    };
-    let max_ttl = match max_ttl {
-        None => 24 * HOUR,
-        Some(As(ttl)) => within("auth.maxTtl", ttl, MINUTE, 8760 * HOUR, "1m to 8760h, such as 24h", m)?,
     };
     let path = "auth.secretFiles";
     let instead = "the files that hold the current secret and, during a rotation, the previous one";
@@ -267,39 +272,7 @@ fn auth_of(auth: Option<RawAuth>, base: &Path, m: &mut Mistakes) -> Option<Auth>
         Some(_) => {}
     }
     let mut files = items(path, secret_files, 2, m).into_iter().map(|(_, file)| base.join(file));
-    Some(Auth { current: files.next()?, previous: files.next(), max_ttl })
-}
-
-fn quotas_of(quotas: Option<RawQuotas>, m: &mut Mistakes) -> Quotas {
-    let RawQuotas { allocations_per_user, allocations, bandwidth_per_allocation, bandwidth } =
-        quotas.unwrap_or_default();
-    let default = Quotas::default();
-    let total = allocations.map_or(default.total, |n| n.0);
-    let per_user = allocations_per_user.map_or(default.per_user.min(total), |n| n.0);
-    if per_user > total {
-        m.add(
-            "quotas.allocationsPerUser",
-            format!("{per_user} is above quotas.allocations {total}: write that number or less"),
-        );
-    }
-    let amount = |written: Option<As<Amount>>| written.map(|As(Amount(amount))| amount);
-    let (one, all) = (amount(bandwidth_per_allocation), amount(bandwidth));
-    if let (Some(one), Some(all)) = (one, all)
-        && one > all
-    {
-        m.add(
-            "quotas.bandwidthPerAllocation",
-            format!("{one} bits a second are above quotas.bandwidth, {all}: write that or less"),
-        );
-    }
-    Quotas { per_user, total, bandwidth_per_allocation: one, bandwidth: all }
-}
-
-fn limits_of(limits: Option<RawLimits>) -> Limits {
-    let RawLimits { unauthenticated_per_prefix } = limits.unwrap_or_default();
-    let default = Limits::default();
-    let unauthenticated_per_prefix = unauthenticated_per_prefix.map_or(default.unauthenticated_per_prefix, |n| n.0);
-    Limits { unauthenticated_per_prefix, ..default }
+    Some(Auth { current: files.next()?, previous: files.next() })
 }
 
 fn probe_interval_of(probe: Option<RawProbe>, m: &mut Mistakes) -> Option<Duration> {

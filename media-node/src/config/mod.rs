@@ -1,6 +1,7 @@
 //! The configuration of a node: text → [`raw`] → [`TurnConfig`], which cannot be wrong. Every mistake is reported with
 //! its path, not only the first.
 
+pub mod adjustable;
 pub mod capacity;
 mod check;
 mod listeners;
@@ -21,14 +22,14 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+pub use adjustable::Adjustable;
 pub use capacity::Capacity;
 pub use yaml::{Mistake, Mistakes};
 
 use crate::cli::Failure;
-use crate::turn::proto::{Limits, PortRange, Quotas, Realm, RelayAddresses};
+use crate::turn::proto::{PortRange, Realm, RelayAddresses};
 
 /// What `media-node turn` runs by.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,17 +41,13 @@ pub struct TurnConfig {
     pub tls: Option<Tls>,
     pub relay_addresses: RelaySource,
     pub relay_ports: PortRange,
-    pub allow_peers: Vec<IpNet>,
-    pub deny_peers: Vec<IpNet>,
     pub auth: Auth,
-    pub quotas: Quotas,
-    pub limits: Limits,
+    pub limits: LimitsSource,
     pub admin: Option<Admin>,
     pub metrics: SocketAddr,
     /// How long live allocations may go on after SIGTERM.
     pub on_terminate: Duration,
     pub threads: Threads,
-    pub capacity: Capacity,
     /// Between two rounds of asking the node itself for peers that it must refuse. None: never.
     pub probe_interval: Option<Duration>,
     /// Whether clients may keep an allocation when their address changes.
@@ -109,6 +106,15 @@ pub enum RelaySource {
     Detect,
 }
 
+/// Where that is which may be changed while the node runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LimitsSource {
+    /// In the file itself, which is read once.
+    Given(Adjustable),
+    /// In a file that is followed.
+    File(PathBuf),
+}
+
 /// Where the shared secrets are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
@@ -116,7 +122,6 @@ pub struct Auth {
     pub current: PathBuf,
     /// May be missing.
     pub previous: Option<PathBuf>,
-    pub max_ttl: Duration,
 }
 
 /// The admin API and its PEM files.
@@ -134,9 +139,15 @@ pub enum Threads {
     Exactly(std::num::NonZeroUsize),
 }
 
-/// SHA-256 of the file.
+/// SHA-256 of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConfigHash([u8; 32]);
+
+impl ConfigHash {
+    fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+}
 
 impl fmt::Display for ConfigHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,7 +173,7 @@ pub struct Overrides {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{}: cannot be read: {source}: write a file there, or name another with --config", path.display())]
+    #[error("{}: cannot be read: {source}: write a file there, or name another", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{}: is larger than {} bytes: a configuration file is not", path.display(), yaml::MAX_FILE)]
     TooLarge { path: PathBuf },
@@ -186,8 +197,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<TurnConfig, ConfigErro
 /// Checks `text`; relative paths in it start at `base`.
 pub fn parse(text: &str, base: &Path, overrides: &Overrides) -> Result<TurnConfig, Mistakes> {
     let (raw, mistakes) = yaml::read::<raw::RawTurn>(text);
-    let hash = ConfigHash(Sha256::digest(text.as_bytes()).into());
-    check::check(raw, mistakes, base, overrides, hash)
+    check::check(raw, mistakes, base, overrides, ConfigHash::of(text))
 }
 
 /// The JSON Schema of the file.
@@ -205,6 +215,14 @@ pub fn print_schema() -> Result<(), Failure> {
 pub fn find_machine(path: &Path, machine: &str) -> Result<machines::Found, ConfigError> {
     let text = read_text(path)?;
     machines::find(&text, machine).map_err(|mistakes| ConfigError::Wrong { path: path.to_owned(), mistakes })
+}
+
+/// What the limits file at `path` says now.
+pub fn load_limits(path: &Path, overrides: &Overrides) -> Result<(Adjustable, ConfigHash), ConfigError> {
+    let text = read_text(path)?;
+    let wrong = |mistakes| ConfigError::Wrong { path: path.to_owned(), mistakes };
+    let adjustable = adjustable::parse(&text, overrides).map_err(wrong)?;
+    Ok((adjustable, ConfigHash::of(&text)))
 }
 
 /// For the command line: the same forms as in the file.

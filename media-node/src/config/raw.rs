@@ -27,6 +27,9 @@ pub struct RawTurn {
     #[schemars(required)]
     pub listeners: Option<List<RawListener>>,
     pub tls: Option<RawTls>,
+    /// A file with relay.allowPeers, relay.denyPeers, auth.maxTtl, quotas, limits and capacity, in place of these keys
+    /// here. It is read again when it changes.
+    pub limits_file: Option<PathBuf>,
     pub relay: Option<RawRelay>,
     #[schemars(required)]
     pub auth: Option<RawAuth>,
@@ -200,6 +203,32 @@ pub struct RawNic {
     pub rx: Option<As<Amount>>,
     /// Packets a second, both ways together. Left out: packets are not looked at.
     pub packets: Option<As<Amount>>,
+}
+
+/// The file that `limitsFile` names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawAdjustable {
+    pub relay: Option<RawPeers>,
+    pub auth: Option<RawCredentials>,
+    pub quotas: Option<RawQuotas>,
+    pub limits: Option<RawLimits>,
+    pub capacity: Option<RawCapacity>,
+}
+
+/// What [`RawRelay`] says of peers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawPeers {
+    pub allow_peers: Option<List<As<IpNet>>>,
+    pub deny_peers: Option<List<As<IpNet>>>,
+}
+
+/// What [`RawAuth`] says of credentials.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCredentials {
+    pub max_ttl: Option<As<Duration>>,
 }
 
 /// The file that `relay.machinesFile` names.

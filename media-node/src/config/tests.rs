@@ -1,7 +1,8 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use super::{
-    Capacity, Listener, Overrides, Protocol, RelaySource, Threads, TurnConfig,
+    Adjustable, Capacity, ConfigHash, LimitsSource, Listener, Overrides, Protocol, RelaySource, Threads, TurnConfig,
+    adjustable,
     capacity::InterfaceName,
     json_schema,
     machines::{self, Found, Machine},
@@ -24,6 +25,13 @@ fn mistakes_of(text: &str, overrides: &Overrides) -> Vec<String> {
     match parse(text, Path::new("/etc/turn"), overrides) {
         Ok(config) => panic!("accepted: {config:?}"),
         Err(mistakes) => mistakes.all().iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn given(config: &TurnConfig) -> &Adjustable {
+    match &config.limits {
+        LimitsSource::Given(adjustable) => adjustable,
+        LimitsSource::File(file) => panic!("in {}", file.display()),
     }
 }
 
@@ -50,15 +58,16 @@ fn a_file_with_only_what_has_no_default_is_enough() {
     assert_eq!((config.relay_ports.first(), config.relay_ports.last()), (49152, 65535));
     assert_eq!(config.auth.current, Path::new("/etc/turn/secrets/current"), "relative to the file");
     assert_eq!(config.auth.previous, None);
-    assert_eq!(config.auth.max_ttl, Duration::from_hours(24));
-    assert_eq!((config.quotas.per_user, config.quotas.total), (20, 100_000));
-    assert_eq!((config.quotas.bandwidth_per_allocation, config.quotas.bandwidth), (None, None));
-    assert_eq!(config.limits.unauthenticated_per_prefix, 1000);
+    let Adjustable { terms, capacity } = given(&config);
+    assert_eq!(terms.max_credential_ttl, Duration::from_hours(24));
+    assert_eq!((terms.quotas.per_user, terms.quotas.total), (20, 100_000));
+    assert_eq!((terms.quotas.bandwidth_per_allocation, terms.quotas.bandwidth), (None, None));
+    assert_eq!(terms.limits.unauthenticated_per_prefix, 1000);
     assert_eq!(config.metrics, "127.0.0.1:9090".parse().unwrap());
     assert_eq!(config.admin, None);
     assert_eq!(config.on_terminate, Duration::from_secs(30));
     assert_eq!(config.threads, Threads::OneACore);
-    assert_eq!(config.capacity, Capacity::default());
+    assert_eq!(*capacity, Capacity::default());
     assert_eq!(config.probe_interval, Some(Duration::from_secs(30)));
     assert!(config.mobility);
     assert_eq!(config.hash.to_string().len(), 64);
@@ -96,7 +105,7 @@ mobility: {enabled: false}
     );
     let protocols: Vec<_> = config.listeners.iter().map(|listener| listener.protocol).collect();
     assert_eq!(protocols, [Protocol::Udp, Protocol::Udp, Protocol::Tcp, Protocol::Tls]);
-    let tls = config.tls.unwrap();
+    let tls = config.tls.as_ref().unwrap();
     assert_eq!(
         (tls.certificate.as_path(), tls.key.as_path()),
         (Path::new("/etc/turn/tls.crt"), Path::new("/run/tls.key"))
@@ -106,30 +115,31 @@ mobility: {enabled: false}
         RelaySource::Given(relays(&[("10.0.0.7", "203.0.113.7"), ("2001:db8::7", "2001:db8::7")]))
     );
     assert_eq!(config.relay_ports.count(), 1000);
-    assert_eq!(config.allow_peers, ["10.20.0.0/16".parse().unwrap(), "10.30.0.1/32".parse().unwrap()]);
-    assert_eq!(config.deny_peers, ["2001:db8:bad::/48".parse().unwrap()]);
+    let Adjustable { terms, capacity } = given(&config);
+    assert_eq!(terms.peers.allow(), ["10.20.0.0/16".parse().unwrap(), "10.30.0.1/32".parse().unwrap()]);
+    assert_eq!(terms.peers.deny(), ["2001:db8:bad::/48".parse().unwrap()]);
     assert_eq!(config.auth.current, Path::new("/run/current"));
     assert_eq!(config.auth.previous.as_deref(), Some(Path::new("/etc/turn/previous")));
-    assert_eq!(config.auth.max_ttl, Duration::from_mins(90));
-    assert_eq!((config.quotas.per_user, config.quotas.total), (5, 500));
-    let bandwidth = (config.quotas.bandwidth_per_allocation, config.quotas.bandwidth);
+    assert_eq!(terms.max_credential_ttl, Duration::from_mins(90));
+    assert_eq!((terms.quotas.per_user, terms.quotas.total), (5, 500));
+    let bandwidth = (terms.quotas.bandwidth_per_allocation, terms.quotas.bandwidth);
     assert_eq!(bandwidth, (Some(4_000_000), Some(2_500_000_000)));
-    assert_eq!(config.limits.unauthenticated_per_prefix, 0);
-    let admin = config.admin.unwrap();
+    assert_eq!(terms.limits.unauthenticated_per_prefix, 0);
+    let admin = config.admin.as_ref().unwrap();
     assert_eq!(
         (admin.certificate.as_path(), admin.client_ca.as_path()),
         (Path::new("/etc/turn/tls.crt"), Path::new("/ca.crt"))
     );
     assert_eq!(config.on_terminate, Duration::from_hours(1));
     assert_eq!(config.threads, Threads::Exactly(3.try_into().unwrap()));
-    let capacity = Capacity {
+    let expected = Capacity {
         interface: InterfaceName::new("eth1"),
         sent: Some(10_000_000_000),
         received: Some(2_500_000_000),
         packets: Some(1_000_000),
         machine_type: Some("Standard_F8s_v2".into()),
     };
-    assert_eq!(config.capacity, capacity);
+    assert_eq!(*capacity, expected);
     assert_eq!(config.probe_interval, Some(Duration::from_mins(5)));
     assert!(!config.mobility);
     assert_eq!(good(&with("probe: {interval: 0s}")).probe_interval, None);
@@ -145,7 +155,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("realm:", "realm: is missing: write the DNS name of the service, such as turn.example.org"),
     (
         "relm: x",
-        "relm: there is no such key: those here are realm, listeners, tls, relay, auth, quotas, limits, admin, metrics, drain, threads, capacity, probe, mobility",
+        "relm: there is no such key: those here are realm, listeners, tls, limitsFile, relay, auth, quotas, limits, admin, metrics, drain, threads, capacity, probe, mobility",
     ),
     ("listeners: []", r#"listeners: is empty: write a list such as [{protocol: UDP, address: "0.0.0.0:3478"}]"#),
     ("listeners: 3478", "listeners: this is integer `3478`: write a list, such as [a, b]"),
@@ -415,8 +425,8 @@ fn the_command_line_wins_over_the_file() {
     let text = format!("{SMALLEST}\nrelay: {{machinesFile: m.yaml}}\nadmin: {{certificate: c, key: k, clientCa: a}}");
     let config = parse(&text, Path::new("/etc/turn"), &overrides).unwrap();
     assert_eq!(config.metrics, "10.0.0.1:9090".parse().unwrap());
-    assert_eq!(config.admin.unwrap().address, "10.0.0.1:9443".parse().unwrap());
-    assert_eq!(config.capacity.machine_type.as_deref(), Some("c5.large"));
+    assert_eq!(config.admin.as_ref().unwrap().address, "10.0.0.1:9443".parse().unwrap());
+    assert_eq!(given(&config).capacity.machine_type.as_deref(), Some("c5.large"));
     let expected = RelaySource::Machines { file: "/etc/turn/m.yaml".into(), machine: "centralindia-1".into() };
     assert_eq!(config.relay_addresses, expected);
     assert_eq!(
@@ -496,4 +506,57 @@ fn the_schema_describes_every_key_and_refuses_others() {
         .filter(|(_, property)| property.get("description").is_none() && property.get("anyOf").is_none())
         .collect();
     assert!(undocumented.is_empty(), "{undocumented:?}");
+}
+
+const LIMITS: &str = "
+relay: {allowPeers: [10.20.0.0/16], denyPeers: [198.51.100.0/24]}
+auth: {maxTtl: 1h}
+quotas: {allocationsPerUser: 5, allocations: 500, bandwidthPerAllocation: 4M, bandwidth: 2G}
+limits: {unauthenticatedPerPrefix: 7}
+capacity: {nic: {tx: 10G}}
+";
+
+#[test]
+fn a_limits_file_says_the_same_as_the_keys_that_it_stands_for() {
+    let followed = adjustable::parse(LIMITS, &Overrides::default()).unwrap();
+    let inline =
+        format!("{}{}", SMALLEST.replace("auth: {", "auth: {maxTtl: 1h, "), LIMITS.replace("auth: {maxTtl: 1h}", ""));
+    assert_eq!(followed, *given(&good(&inline)));
+    let nothing = adjustable::parse("{}", &Overrides::default()).unwrap();
+    assert_eq!(nothing, *given(&good(SMALLEST)), "the same defaults");
+    assert_eq!(nothing, Adjustable::default());
+    let typed = Overrides { machine_type: Some("c5.large".into()), ..Overrides::default() };
+    let capacity = adjustable::parse("capacity: {machineType: other}", &typed).unwrap().capacity;
+    assert_eq!(capacity.machine_type.as_deref(), Some("c5.large"), "the command line wins");
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_in_a_limits_file_and_every_mistake_is_named() {
+    let text = "realm: a\nrelay: {minPort: 5000, denyPeers: [a]}\nauth: {secretFiles: [a]}\nquotas: {allocations: 0}";
+    let mistakes = adjustable::parse(text, &Overrides::default()).unwrap_err();
+    let paths: Vec<_> = mistakes.all().iter().map(|mistake| mistake.path.as_str()).collect();
+    for path in ["realm", "relay.minPort", "relay.denyPeers[0]", "auth.secretFiles", "quotas.allocations"] {
+        assert!(paths.contains(&path), "{path} in {paths:?}");
+    }
+}
+
+#[test]
+fn each_limit_is_written_in_one_of_the_two_files() {
+    let config = good(&format!("{SMALLEST}limitsFile: limits.yaml"));
+    assert_eq!(config.limits, LimitsSource::File("/etc/turn/limits.yaml".into()), "relative to the file");
+    let both = format!(
+        "{}limitsFile: limits.yaml{}",
+        SMALLEST.replace("auth: {", "auth: {maxTtl: 1h, "),
+        LIMITS.replace("auth: {maxTtl: 1h}", "")
+    );
+    let beside = "stands beside limitsFile: write it into that file, or leave limitsFile out";
+    let keys = ["relay.allowPeers", "relay.denyPeers", "auth.maxTtl", "quotas", "limits", "capacity"];
+    assert_eq!(mistakes_of(&both, &Overrides::default()), keys.map(|key| format!("{key}: {beside}")));
+}
+
+/// FIPS 180-2, appendix B.1. The operator's test has the same: by this it knows what a node runs.
+#[test]
+fn a_hash_is_the_sha_256_of_the_bytes_in_lower_case() {
+    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(ConfigHash::of("abc").to_string(), expected);
 }

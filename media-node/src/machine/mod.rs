@@ -12,6 +12,7 @@ mod reader;
 mod window;
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -24,7 +25,7 @@ pub use self::{
     procfs::{Nic, Softnet, Traffic, UdpDrops},
     reader::{Look, Reader},
 };
-use crate::config::capacity::InterfaceName;
+use crate::config::{Capacity, capacity::InterfaceName};
 
 /// Between the first two looks, so that a node that has just started says soon how busy it is.
 const FIRST: Duration = Duration::from_secs(1);
@@ -64,11 +65,12 @@ impl Machine {
     }
 }
 
-/// Looks from now on until the process ends.
-pub fn follow(machine: Arc<Machine>, reader: Reader) {
+/// Looks from now on until the process ends. `capacity` says before each look what somebody wrote of the machine.
+pub fn follow(machine: Arc<Machine>, relays: Vec<IpAddr>, capacity: impl Fn() -> Capacity + Send + 'static) {
     let looking = thread::Builder::new().name("machine".to_owned()).spawn(move || {
         let (mut window, mut said, mut wait) = (Window::default(), None, FIRST);
         loop {
+            let reader = Reader { relays: relays.clone(), capacity: capacity() };
             let look = reader.look();
             if let Some(look) = &look {
                 say(Doubt::about(look.sample.nic.as_ref()), &mut said, &reader);
@@ -143,8 +145,7 @@ mod tests {
         let machine = Machine::default();
         let at = Instant::now();
         assert!(machine.seen(at).is_none());
-        let reader =
-            Reader { relays: vec!["127.0.0.1".parse().unwrap()], capacity: crate::config::Capacity::default() };
+        let reader = Reader { relays: vec!["127.0.0.1".parse().unwrap()], capacity: Capacity::default() };
         let seen = see(reader.look().expect("/proc"), &mut Window::default());
         let at = seen.at;
         machine.put(Some(seen));

@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod certificate;
 pub mod io;
+pub mod limits;
 pub mod pressure;
 pub mod privileges;
 pub mod probe;

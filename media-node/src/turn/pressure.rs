@@ -79,9 +79,9 @@ impl Pressure {
     }
 }
 
-/// Looks from now on until the process ends. `bandwidth` is `quotas.bandwidth`, bits a second.
-pub fn follow(shared: Arc<Shared>, bandwidth: Option<u64>) -> Arc<Pressure> {
-    let mut watch = Watch::new(shared, bandwidth);
+/// Looks from now on until the process ends.
+pub fn follow(shared: Arc<Shared>) -> Arc<Pressure> {
+    let mut watch = Watch::new(shared);
     let pressure = Arc::clone(&watch.pressure);
     let looking = thread::Builder::new().name("pressure".to_owned()).spawn(move || {
         loop {
@@ -98,8 +98,6 @@ pub fn follow(shared: Arc<Shared>, bandwidth: Option<u64>) -> Arc<Pressure> {
 struct Watch {
     shared: Arc<Shared>,
     pressure: Arc<Pressure>,
-    /// Bits a second.
-    bandwidth: Option<u64>,
     rate: Rate,
     by_bandwidth: Gate,
     by_memory: Gate,
@@ -107,11 +105,10 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(shared: Arc<Shared>, bandwidth: Option<u64>) -> Self {
+    fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             pressure: Arc::default(),
-            bandwidth,
             rate: Rate::default(),
             by_bandwidth: Gate::BANDWIDTH,
             by_memory: Gate::MEMORY,
@@ -122,14 +119,15 @@ impl Watch {
     fn look(&mut self, now: Instant, memory: Option<Memory>) {
         let totals = self.shared.totals();
         let rate = self.rate.look(now, totals.bytes_to_peers + totals.bytes_to_clients);
+        let quota = self.shared.terms().quotas.bandwidth;
         let was = [self.by_bandwidth.closed, self.by_memory.closed];
-        self.shared.set_bandwidth_full(self.by_bandwidth.look(percent(rate, self.bandwidth)));
+        self.shared.set_bandwidth_full(self.by_bandwidth.look(percent(rate, quota)));
         self.shared.set_memory_full(self.by_memory.look(memory.map(Memory::percent)));
         self.pressure.note(memory);
         match (was[0], self.by_bandwidth.closed) {
             (false, true) => tracing::warn!(
                 bits_per_second = rate,
-                quota = self.bandwidth,
+                quota,
                 "quotas.bandwidth is reached: new allocations are refused until less is relayed"
             ),
             (true, false) => tracing::info!(bits_per_second = rate, "less is relayed: new allocations are taken again"),
@@ -191,12 +189,12 @@ mod tests {
 
     #[test]
     fn the_node_refuses_and_takes_allocations_as_memory_and_bandwidth_say() {
-        let mut world = World::new();
+        let mut world = World::with(|config| config.terms.quotas.bandwidth = Some(8000));
         let (mut client, _) = world.allocated("ann");
         let peer = "192.0.2.9:4000".parse().unwrap();
         let draft = client.request(crate::turn::proto::message::method::CREATE_PERMISSION).peer(peer);
         assert_eq!(world.ask(&client, draft).code(), 0);
-        let mut watch = Watch::new(Arc::clone(&world.shared), Some(8000));
+        let mut watch = Watch::new(Arc::clone(&world.shared));
         let start = Instant::now();
         let mut second = 0;
         let mut look = |world: &mut World, bytes, used| {

@@ -23,17 +23,18 @@ use super::{
     addresses,
     certificate::{self, Certificate},
     io::{self, Control, ListenError, Listeners, Shards, StreamAddress, ThreadError},
+    limits::{self, LimitsFile},
     pressure::{self, Pressure},
     privileges,
     probe::{self, Door, Ground, Probe},
-    proto::{PeerPolicy, RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared, Transport},
+    proto::{RelayAddresses, Secret, Secrets, ServerConfig, ShardIndex, ShardSnapshot, Shared, Terms, Transport},
     secrets::{Follower, Look},
 };
 use crate::{
     admin::{self, tls::TlsFiles},
     cli::{Failure, TurnArgs},
     config::{
-        self, Protocol, RelaySource, Threads, TurnConfig,
+        self, Adjustable, Capacity, LimitsSource, Overrides, Protocol, RelaySource, Threads, TurnConfig,
         machines::{Found, Machine},
         warnings,
     },
@@ -62,6 +63,7 @@ pub struct Turn {
     pub secrets: Arc<SecretsHealth>,
     pub pressure: Arc<Pressure>,
     certificate: Option<Arc<Certificate>>,
+    limits: Option<Arc<LimitsFile>>,
     relays: RelayAddresses,
     ports: u32,
     controls: Vec<Arc<Control>>,
@@ -75,6 +77,11 @@ impl Turn {
     /// What TLS listeners show, if there are any.
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_deref()
+    }
+
+    /// Where that is which may be changed, if it is in a file of its own.
+    pub fn limits(&self) -> Option<&LimitsFile> {
+        self.limits.as_deref()
     }
 
     /// Over all relay addresses.
@@ -146,6 +153,7 @@ impl SecretsHealth {
 
 pub fn run(args: &TurnArgs) -> Result<(), Failure> {
     let config = config::load(&args.config, &args.overrides())?;
+    let limits = load_limits(&config, args.overrides())?;
     let tls = load_tls(&config)?;
     if args.check {
         return report_check(&args.config, &config);
@@ -156,7 +164,20 @@ pub fn run(args: &TurnArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Running(format!("the runtime could not be started: {error}")))?;
-    runtime.block_on(serve(config, tls, descriptors, args.run_as))
+    runtime.block_on(serve(config, limits, tls, descriptors, args.run_as))
+}
+
+/// What may be changed while the node runs, and the file that it is in, if it has one of its own.
+type Limits = (Adjustable, Option<Arc<LimitsFile>>);
+
+fn load_limits(config: &TurnConfig, overrides: Overrides) -> Result<Limits, Failure> {
+    match &config.limits {
+        LimitsSource::Given(adjustable) => Ok((adjustable.clone(), None)),
+        LimitsSource::File(path) => {
+            let (file, adjustable) = LimitsFile::load(path.clone(), overrides, Timestamp::now())?;
+            Ok((adjustable, Some(Arc::new(file))))
+        }
+    }
 }
 
 fn load_tls(config: &TurnConfig) -> Result<Option<Arc<TlsFiles>>, Failure> {
@@ -172,15 +193,23 @@ fn report_check(path: &Path, config: &TurnConfig) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where the load of this machine is read.
-fn measured(config: &TurnConfig, machine: &Machine) -> machine::Reader {
-    let mut capacity = config.capacity.clone();
-    capacity.machine_type = capacity.machine_type.or_else(|| machine.machine_type.clone());
-    machine::Reader { relays: machine.relays.iter().map(|relay| relay.local).collect(), capacity }
+/// What can be carried: as somebody wrote it, and otherwise as the machines file says of this one.
+fn capacity_of(machine: &Machine, adjusted: watch::Receiver<Adjustable>) -> impl Fn() -> Capacity + use<> {
+    let machine_type = machine.machine_type.clone();
+    move || {
+        let mut capacity = adjusted.borrow().capacity.clone();
+        capacity.machine_type = capacity.machine_type.or_else(|| machine_type.clone());
+        capacity
+    }
 }
 
 /// What the node asks itself for, and where. None if it is told not to.
-fn probed(config: &TurnConfig, relays: &RelayAddresses, secret: watch::Receiver<Secret>) -> Option<Probe> {
+fn probed(
+    config: &TurnConfig,
+    relays: &RelayAddresses,
+    secret: watch::Receiver<Secret>,
+    adjusted: watch::Receiver<Adjustable>,
+) -> Option<Probe> {
     let listeners = config.listeners.iter().map(|listener| listener.address);
     let others = config.admin.iter().map(|admin| admin.address).chain([config.metrics]);
     // A relayed port may have the number of a listener for TCP, and is something else.
@@ -188,13 +217,15 @@ fn probed(config: &TurnConfig, relays: &RelayAddresses, secret: watch::Receiver<
     Some(Probe {
         door: door(&config.listeners)?,
         ground: Ground {
-            allow: config.allow_peers.clone(),
-            deny: config.deny_peers.clone(),
+            // Both are learned before each round.
+            allow: Vec::new(),
+            deny: Vec::new(),
             relays: relays.iter().collect(),
             services: listeners.chain(others).filter(is_no_relay).collect(),
         },
         interval: config.probe_interval?,
         secret,
+        adjusted,
     })
 }
 
@@ -226,6 +257,7 @@ fn raise_limit() -> u64 {
 
 async fn serve(
     config: TurnConfig,
+    (adjustable, limits): Limits,
     tls: Option<Arc<TlsFiles>>,
     descriptors: u64,
     run_as: Option<u32>,
@@ -243,17 +275,24 @@ async fn serve(
     let listeners = open_listeners(&config, &relays, certificate.as_ref())?;
     // Before any thread and before any byte of a client.
     run_as.map_or(Ok(()), privileges::become_user).map_err(|error| Failure::Running(error.to_string()))?;
-    let (shared, mut shards) = start_shards(&config, relays.clone(), &secrets, listeners, descriptors)?;
-    machine::follow(Arc::clone(&node.machine), measured(&config, &machine));
+    let (shared, mut shards) =
+        start_shards(&config, adjustable.terms.clone(), relays.clone(), &secrets, listeners, descriptors)?;
+    let adjusted = watch::Sender::new(adjustable);
+    let own = relays.iter().map(|relay| relay.local).collect();
+    machine::follow(Arc::clone(&node.machine), own, capacity_of(&machine, adjusted.subscribe()));
     let secret = secrets.secrets().map(|secrets| watch::Sender::new(secrets.current));
-    let peers = secret.as_ref().and_then(|secret| probed(&config, &relays, secret.subscribe()));
-    let pressure = pressure::follow(Arc::clone(&shared), config.quotas.bandwidth);
+    let peers = secret.as_ref().and_then(|secret| probed(&config, &relays, secret.subscribe(), adjusted.subscribe()));
+    let pressure = pressure::follow(Arc::clone(&shared));
     let health = follow_secrets(secrets, Arc::clone(&shared), secret);
+    if let Some(file) = &limits {
+        tokio::spawn(limits::follow(Arc::clone(file), Arc::clone(&shared), adjusted));
+    }
     node.opened(Turn {
         shared,
         secrets: health,
         pressure,
         certificate: certificate.clone(),
+        limits,
         relays,
         ports: config.relay_ports.count(),
         controls: shards.controls(),
@@ -453,6 +492,7 @@ fn open_listeners(
 
 fn start_shards(
     config: &TurnConfig,
+    terms: Terms,
     relays: RelayAddresses,
     secrets: &Follower,
     listeners: Listeners,
@@ -462,16 +502,17 @@ fn start_shards(
         secrets.secrets().ok_or_else(|| Failure::Running("auth.secretFiles: no secret".to_owned()))?;
     let mut nonce_key = [0; 32];
     getrandom::fill(&mut nonce_key).map_err(|error| running(&error))?;
-    let server = Arc::new(server_config(config, relays));
+    let quota = terms.quotas.total;
+    let server = Arc::new(server_config(config, terms, relays));
     let shards = u16::try_from(listeners.udp.len()).unwrap_or(u16::MAX);
     let shared = Shared::new(&server, shards, secrets, nonce_key);
     addresses::follow(Arc::clone(&shared));
     let sockets = io::relay_descriptors(descriptors, listeners.descriptors());
-    if sockets < u64::from(config.quotas.total) {
+    if sockets < u64::from(quota) {
         tracing::info!(
             open_files = descriptors,
             sockets,
-            quota = config.quotas.total,
+            quota,
             "fewer allocations than quotas.allocations fit into the limit on open files: raise the hard limit for more"
         );
     }
@@ -479,7 +520,7 @@ fn start_shards(
     Ok((shared, shards))
 }
 
-fn server_config(config: &TurnConfig, relays: RelayAddresses) -> ServerConfig {
+fn server_config(config: &TurnConfig, terms: Terms, relays: RelayAddresses) -> ServerConfig {
     for address in relays.iter() {
         tracing::info!(
             address = %address.local, public = %address.public,
@@ -487,11 +528,8 @@ fn server_config(config: &TurnConfig, relays: RelayAddresses) -> ServerConfig {
         );
     }
     ServerConfig {
-        peers: PeerPolicy::new(config.allow_peers.clone(), config.deny_peers.clone()),
-        max_credential_ttl: config.auth.max_ttl,
-        quotas: config.quotas,
-        limits: config.limits,
         mobility: config.mobility,
+        terms,
         ..ServerConfig::new(config.realm.clone(), relays, config.relay_ports)
     }
 }

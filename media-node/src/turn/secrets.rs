@@ -156,11 +156,7 @@ mod tests {
     }
 
     fn follower() -> Follower {
-        Follower::new(Auth {
-            current: "current".into(),
-            previous: Some("previous".into()),
-            max_ttl: std::time::Duration::from_hours(1),
-        })
+        Follower::new(Auth { current: "current".into(), previous: Some("previous".into()) })
     }
 
     /// Passwords tell secrets apart without showing them.

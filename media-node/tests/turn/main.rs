@@ -2,6 +2,7 @@
 // A helper that cannot go on is a test that fails; clippy knows this only of functions marked as tests.
 #![allow(clippy::unwrap_used)]
 
+mod adjusting;
 mod admin;
 mod caller;
 mod draining;

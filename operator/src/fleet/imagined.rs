@@ -57,6 +57,7 @@ pub fn status(state: NodeState, at: Timestamp) -> NodeStatus {
         sessions: Sessions::default(),
         counters: Counters::default(),
         certificate: None,
+        limits: None,
         peer_rules: Some(PeerRules { checked_at: at, granted: Vec::new() }),
         relaying: Some(Relaying { checked_at: at, problem: None }),
         load: None,

@@ -49,6 +49,7 @@ fn status() -> NodeStatus {
         sessions: Sessions { allocations: 3 },
         counters: Counters::default(),
         certificate: None,
+        limits: None,
         peer_rules: None,
         relaying: None,
         load: None,

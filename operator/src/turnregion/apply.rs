@@ -73,6 +73,8 @@ pub struct Applied {
     /// The Secret of TLS listeners and what is in it; None without a TLS listener.
     pub tls: Option<(String, TlsSecret)>,
     pub revision: String,
+    /// Hash of the limits that nodes should run.
+    pub limits: String,
     pub selector: BTreeMap<String, String>,
     pub not_in_effect: Vec<String>,
     pub waiting: Vec<String>,
@@ -122,6 +124,7 @@ pub async fn apply(
         slots: observed.slots,
         machines: observed.machines,
         revision: objects.revision.clone(),
+        limits: objects.limits_hash.clone(),
         selector: super::build::selector(&region.identity),
         not_in_effect: region.not_in_effect.clone(),
         waiting: plan.waiting,
@@ -150,7 +153,7 @@ impl Writer<'_> {
     async fn prepare(&mut self, observed: &Observed) -> Result<(), ApplyError> {
         self.admin_certificate(observed.admin.as_ref()).await?;
         let maps = self.api::<ConfigMap>();
-        for desired in [&self.objects.machines, &self.objects.turn] {
+        for desired in [&self.objects.machines, &self.objects.limits, &self.objects.turn] {
             let live = observed.config_maps.iter().find(|map| map.metadata.name == desired.metadata.name);
             let written = kube_io::apply(&maps, desired, live).await?;
             self.put_back(&written, "ConfigMap", &desired.name_any());

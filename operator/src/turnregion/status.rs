@@ -5,8 +5,8 @@ mod nodes;
 use jiff::Timestamp;
 use rtcfleet_crds::TurnRegionStatus;
 use rtcfleet_crds::condition::{
-    CAPACITY_LIMITED, CAPACITY_UNKNOWN, CERTIFICATE_EXPIRING, DRAINING, NOT_IN_EFFECT, PEER_RULES_VIOLATED, READY,
-    RECONCILING, STALLED, Status, Wanted, merge,
+    CAPACITY_LIMITED, CAPACITY_UNKNOWN, CERTIFICATE_EXPIRING, DRAINING, LIMITS_PENDING, NOT_IN_EFFECT,
+    PEER_RULES_VIOLATED, READY, RECONCILING, STALLED, Status, Wanted, merge,
 };
 use rtcfleet_crds::turn_region::{DrainingNode, NodeCounts, ScalingStatus, UpgradeStatus, Utilisation};
 use rtcfleet_node_api::NodeState;
@@ -20,7 +20,7 @@ use crate::fleet::scale::{Limit, Scale, relays_are};
 use crate::fleet::slot::{Intent, NodeReport, Slot};
 
 /// What nodes said of themselves.
-const OF_NODES: [&str; 3] = [CERTIFICATE_EXPIRING, PEER_RULES_VIOLATED, CAPACITY_UNKNOWN];
+const OF_NODES: [&str; 4] = [CERTIFICATE_EXPIRING, LIMITS_PENDING, PEER_RULES_VIOLATED, CAPACITY_UNKNOWN];
 
 /// The status after a pass that went through.
 pub fn applied(
@@ -38,6 +38,7 @@ pub fn applied(
         missing,
         tls,
         revision,
+        limits,
         selector,
         not_in_effect,
         waiting,
@@ -59,6 +60,7 @@ pub fn applied(
     let answered = nodes::answered(&live);
     let certificate = tls.as_ref().map(|(name, secret)| (name.as_str(), secret));
     wanted.extend(certificate.and_then(|secret| nodes::certificate_expiring(&answered, secret, now)));
+    wanted.extend(nodes::limits_pending(&answered, limits));
     wanted.extend(nodes::peer_rules_violated(&answered));
     wanted.extend(nodes::capacity_unknown(&answered));
     wanted.extend(unused(not_in_effect));

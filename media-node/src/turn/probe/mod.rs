@@ -44,6 +44,7 @@ pub use self::{
     verdicts::Verdicts,
 };
 use crate::{
+    config::Adjustable,
     node::Node,
     turn::{addresses, proto::Secret},
 };
@@ -78,10 +79,12 @@ pub struct Probe {
     /// Between two rounds, a fifth more or less.
     pub interval: Duration,
     pub secret: watch::Receiver<Secret>,
+    /// Its peers are those of `ground` from the next round on.
+    pub adjusted: watch::Receiver<Adjustable>,
 }
 
 /// Rounds from now on.
-pub fn follow(node: Arc<Node>, probe: Probe) {
+pub fn follow(node: Arc<Node>, mut probe: Probe) {
     tokio::spawn(async move {
         let mut wait = FIRST.min(probe.interval);
         loop {
@@ -91,14 +94,13 @@ pub fn follow(node: Arc<Node>, probe: Probe) {
             if node.state() != NodeState::Active {
                 continue;
             }
-            // It may begin to drain meanwhile: what fails then is no finding.
-            let counts = |is_ok: bool| is_ok || node.state() == NodeState::Active;
+            probe.learn();
             let outcome = probe.ask().await;
-            if counts(outcome.is_ok()) {
+            if probe.counts(outcome.is_ok(), &node) {
                 node.peer_rules.take(outcome, Timestamp::now());
             }
             let outcome = probe.call_twice().await;
-            if counts(outcome.is_ok()) {
+            if probe.counts(outcome.is_ok(), &node) {
                 node.relaying.take(outcome, Timestamp::now());
             }
         }
@@ -106,6 +108,18 @@ pub fn follow(node: Arc<Node>, probe: Probe) {
 }
 
 impl Probe {
+    fn learn(&mut self) {
+        let peers = &self.adjusted.borrow_and_update().terms.peers;
+        (self.ground.allow, self.ground.deny) = (peers.allow().to_vec(), peers.deny().to_vec());
+    }
+
+    /// Whether what was found is the node's doing. It may have begun to drain meanwhile: what fails then is no finding. And
+    /// it may have got other rules than it was asked by: then the next round knows better.
+    fn counts(&self, is_ok: bool, node: &Node) -> bool {
+        let same_rules = !self.adjusted.has_changed().unwrap_or(false);
+        same_rules && (is_ok || node.state() == NodeState::Active)
+    }
+
     async fn ask(&self) -> Result<Vec<SocketAddr>, Failure> {
         let machine: Vec<IpAddr> = addresses::own();
         let mut granted = Vec::new();
@@ -210,6 +224,7 @@ mod tests {
             },
             interval: Duration::from_millis(10),
             secret: watch::Sender::new(Secret::new(SECRET).unwrap()).subscribe(),
+            adjusted: watch::Sender::new(Adjustable::default()).subscribe(),
         }
     }
 

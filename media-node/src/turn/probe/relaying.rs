@@ -203,7 +203,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_relays_is_found_to_do_so_in_each_family_with_one_allocation_a_user() {
         for v6 in [false, true] {
-            let (outcome, took, held) = called(Net::with(|config| config.quotas.per_user = 1), SECRET, v6).await;
+            let (outcome, took, held) = called(Net::with(|config| config.terms.quotas.per_user = 1), SECRET, v6).await;
             assert_eq!((outcome, held), (Ok(()), 0), "{v6}");
             assert!(took < Duration::from_millis(100), "{took:?}");
         }
@@ -239,8 +239,8 @@ mod tests {
             net
         };
         for (case, net, code) in [
-            ("room for one", Net::with(|config| config.quotas.total = 1), 508),
-            ("no user may allocate", Net::with(|config| config.quotas.per_user = 0), 486),
+            ("room for one", Net::with(|config| config.terms.quotas.total = 1), 508),
+            ("no user may allocate", Net::with(|config| config.terms.quotas.per_user = 0), 486),
             ("it drains", draining(Vec::new()), 508),
             ("it sends clients elsewhere", draining(vec!["203.0.113.8".parse().unwrap()]), 300),
         ] {

@@ -188,7 +188,7 @@ mod tests {
 
     /// A round in both families against a node with these rules, as judged by somebody who knows of no exception.
     async fn strict_round(rules: PeerPolicy) -> (Vec<SocketAddr>, Vec<IpAddr>) {
-        let mut world = World::with(|config| config.peers = rules);
+        let mut world = World::with(|config| config.terms.peers = rules);
         let path = world.stranger("x").path;
         let relays: Vec<RelayAddress> = world.config.relays.iter().collect();
         let ground = Ground {

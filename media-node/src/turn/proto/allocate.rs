@@ -94,7 +94,7 @@ impl Server {
         user: &str,
         open: impl FnOnce(&mut Self) -> Result<Ports, Outcome>,
     ) -> Result<Ports, Outcome> {
-        self.shared.admit(user).map_err(|why| self.counters().refuse(why))?;
+        self.shared.admit(user, &self.terms.quotas).map_err(|why| self.counters().refuse(why))?;
         open(self).inspect_err(|_| self.shared.leave(user))
     }
 
@@ -131,10 +131,10 @@ impl Server {
         port: u16,
     ) -> Result<[u8; 8], Outcome> {
         // Used reservations leave their timers behind for 30 s: bounded here.
-        if self.timers.len() >= 2 * self.config.quotas.total as usize {
+        if self.timers.len() >= 2 * self.terms.quotas.total as usize {
             return Err(self.counters().refuse(Refusal::NodeQuota));
         }
-        self.shared.admit(user).map_err(|why| self.counters().refuse(why))?;
+        self.shared.admit(user, &self.terms.quotas).map_err(|why| self.counters().refuse(why))?;
         let token: [u8; 8] = self.rng.random();
         let until = request.now.instant + RESERVATION;
         self.shared.reserve(token, Reservation { family, port: port + 1, user: user.into(), until });
@@ -223,11 +223,8 @@ impl Server {
             granted,
             v4: relay(v4),
             v6: relay(v6),
-            pace: self
-                .config
-                .quotas
-                .bandwidth_per_allocation
-                .map(|bits| Box::new(Pace::new(request.now.instant, bits))),
+            terms: self.terms.number,
+            pace: Pace::within(self.terms.quotas.bandwidth_per_allocation, request.now.instant),
             permissions: Permissions::new(self.hasher.clone()),
             channels: Channels::new(self.hasher.clone()),
             mobility,

@@ -49,6 +49,8 @@ pub(super) struct Allocation {
     pub(super) granted: Granted,
     pub(super) v4: Option<Relay>,
     pub(super) v6: Option<Relay>,
+    /// The number of the terms that it is in line with.
+    pub(super) terms: u64,
     /// None: it may relay as much as comes.
     pub(super) pace: Option<Box<Pace>>,
     pub(super) permissions: Permissions,
@@ -131,9 +133,8 @@ impl Allocations {
         self.get(self.slot(path)?)
     }
 
-    pub(super) fn of_relay(&self, relay: RelayId) -> Option<(&Allocation, Family)> {
-        let (slot, family) = (*self.by_relay.get(relay.0 as usize)?)?;
-        Some((self.get(slot)?, family))
+    pub(super) fn of_relay(&self, relay: RelayId) -> Option<(Slot, Family)> {
+        *self.by_relay.get(relay.0 as usize)?
     }
 
     pub(super) fn insert(&mut self, allocation: Box<Allocation>) -> Slot {

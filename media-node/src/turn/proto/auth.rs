@@ -10,6 +10,7 @@ use super::integrity::{sha1_matches, sha256_matches};
 use super::message::Message;
 use super::server::Now;
 use super::shared::Shared;
+use super::terms::Terms;
 
 /// Who sent a request, and how its answer is to be signed.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub(super) fn authenticate(
     message: &Message<'_>,
     proven: bool,
     config: &ServerConfig,
+    terms: &Terms,
     shared: &Shared,
     live: Option<Live<'_>>,
 ) -> Result<Identity, Denied> {
@@ -77,7 +79,7 @@ pub(super) fn authenticate(
         (None, Name::Hash(hash)) => shared.find_username(hash).ok_or(Denied::Unauthenticated)?,
     };
     let rest = RestUsername::parse(&username).ok_or(Denied::Unauthenticated)?;
-    if live.is_none() && !rest.valid(now.unix, config.max_credential_ttl) {
+    if live.is_none() && !rest.valid(now.unix, terms.max_credential_ttl) {
         return Err(Denied::Unauthenticated);
     }
     let key_algorithm = algorithm.unwrap_or(PasswordAlgorithm::Md5);

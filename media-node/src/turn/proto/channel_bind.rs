@@ -24,14 +24,14 @@ impl Server {
         if allocation.relay(Family::of_socket(peer)).is_none() {
             return Err(Outcome::PeerAddressFamilyMismatch);
         }
-        match standing(&self.config, &self.shared.own_addresses(), peer.ip()) {
+        match standing(&self.config.relays, &self.terms.peers, &self.shared.own_addresses(), peer.ip()) {
             // A port that no client of this node can ever be relayed through.
             Standing::OwnRelay if !self.config.ports.contains(peer.port()) => return Err(Outcome::Forbidden),
             Standing::Open | Standing::OwnRelay => {}
             Standing::Forbidden => return Err(Outcome::Forbidden),
         }
         let counters = self.shared.counters(self.shard);
-        let (now, lifetimes, limits) = (request.now.instant, self.config.lifetimes, self.config.limits);
+        let (now, lifetimes, limits) = (request.now.instant, self.config.lifetimes, self.terms.limits);
         allocation.channels.check(number, peer, now, limits.channels).map_err(|error| match error {
             BindError::Taken => Outcome::BadRequest,
             BindError::Full => counters.refuse(Refusal::Channels),

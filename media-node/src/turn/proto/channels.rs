@@ -5,7 +5,7 @@
 //! when room is needed.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
@@ -95,6 +95,13 @@ impl Channels {
     /// A relayed address of a dual allocation has gone, and its channels with it.
     pub(super) fn forget(&mut self, family: Family) {
         self.retain(|channel| Family::of_socket(channel.peer) != family);
+    }
+
+    /// Those to peers that are denied by now end as if they had expired: their numbers stay theirs for as long.
+    pub(super) fn close(&mut self, denied: impl Fn(IpAddr) -> bool, now: Instant) {
+        for channel in self.by_number.values_mut().filter(|channel| denied(channel.peer.ip())) {
+            channel.until = channel.until.min(now);
+        }
     }
 
     fn retain(&mut self, keep: impl Fn(&Channel) -> bool) {

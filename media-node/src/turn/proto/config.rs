@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::peer::PeerPolicy;
+use super::terms::Terms;
 
 /// Everything a server needs to know. Build it with [`ServerConfig::new`] and change the public fields.
 #[derive(Clone, Debug)]
@@ -13,31 +13,18 @@ pub struct ServerConfig {
     /// Where relayed ports are opened, and what clients are told.
     pub relays: RelayAddresses,
     pub ports: PortRange,
-    pub peers: PeerPolicy,
-    /// A username that expires later than this from now is refused. Default 24 hours.
-    pub max_credential_ttl: Duration,
-    pub quotas: Quotas,
     pub lifetimes: Lifetimes,
-    pub limits: Limits,
     /// Whether clients may keep an allocation when their address changes (RFC 8016). Default true: it costs only those
     /// who ask for it, and takes the credentials of the allocation. Without it who asks gets a 405.
     pub mobility: bool,
+    /// At the start: [`Shared::set_terms`](super::Shared::set_terms) puts others in force.
+    pub terms: Terms,
 }
 
 impl ServerConfig {
     /// The defaults of the fields' types around the three things that have none.
     pub fn new(realm: Realm, relays: RelayAddresses, ports: PortRange) -> Self {
-        Self {
-            realm,
-            relays,
-            ports,
-            peers: PeerPolicy::default(),
-            max_credential_ttl: Duration::from_hours(24),
-            quotas: Quotas::default(),
-            lifetimes: Lifetimes::default(),
-            limits: Limits::default(),
-            mobility: true,
-        }
+        Self { realm, relays, ports, lifetimes: Lifetimes::default(), mobility: true, terms: Terms::default() }
     }
 }
 

@@ -14,17 +14,18 @@ impl Server {
         let peers: Option<Vec<IpAddr>> = request.message.peers().map(|peer| peer.map(|peer| peer.ip())).collect();
         let peers = peers.filter(|peers| !peers.is_empty()).ok_or(Outcome::BadRequest)?;
         // Each is looked up in the lists of the deployment, which are long: so not thousands of them for one datagram.
-        if peers.len() > self.config.limits.permissions {
+        if peers.len() > self.terms.limits.permissions {
             return Err(self.counters().refuse(Refusal::Permissions));
         }
         if peers.iter().any(|peer| allocation.relay(Family::of(*peer)).is_none()) {
             return Err(Outcome::PeerAddressFamilyMismatch);
         }
         let own = self.shared.own_addresses();
-        if peers.iter().any(|peer| standing(&self.config, &own, *peer) == Standing::Forbidden) {
+        let policy = &self.terms.peers;
+        if peers.iter().any(|peer| standing(&self.config.relays, policy, &own, *peer) == Standing::Forbidden) {
             return Err(Outcome::Forbidden);
         }
-        let (lifetime, limit) = (self.config.lifetimes.permission, self.config.limits.permissions);
+        let (lifetime, limit) = (self.config.lifetimes.permission, self.terms.limits.permissions);
         allocation
             .permissions
             .install(&peers, request.now.instant, lifetime, limit)

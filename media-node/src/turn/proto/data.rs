@@ -23,16 +23,24 @@ const DATAGRAM_MAX: usize = 65_507;
 
 impl Server {
     /// Section 12.6.
-    pub(super) fn channel_data<'i>(&self, now: Now, path: &ClientPath, bytes: &'i [u8]) -> Result<ToPeer<'i>, Drop> {
+    pub(super) fn channel_data<'i>(
+        &mut self,
+        now: Now,
+        path: &ClientPath,
+        bytes: &'i [u8],
+    ) -> Result<ToPeer<'i>, Drop> {
         let ChannelData { number, payload } = ChannelData::decode(bytes).ok_or(Drop::Malformed)?;
-        let allocation = self.allocations.of_path(path).ok_or(Drop::NoAllocation)?;
+        let slot = self.allocations.slot(path).ok_or(Drop::NoAllocation)?;
+        self.renew(slot, now.instant);
+        let allocation = self.allocations.get(slot).ok_or(Drop::NoAllocation)?;
         let peer = allocation.channels.peer(number, now.instant).ok_or(Drop::NoChannel)?;
         self.to_peer(now, allocation, peer, payload, false)
     }
 
     /// Section 11.2.
-    pub(super) fn send<'i>(&self, now: Now, path: &ClientPath, message: &Message<'i>) -> Result<ToPeer<'i>, Drop> {
-        let allocation = self.allocations.of_path(path).ok_or(Drop::NoAllocation)?;
+    pub(super) fn send<'i>(&mut self, now: Now, path: &ClientPath, message: &Message<'i>) -> Result<ToPeer<'i>, Drop> {
+        let slot = self.allocations.slot(path).ok_or(Drop::NoAllocation)?;
+        self.renew(slot, now.instant);
         let mut peer = None;
         let mut data = None;
         let mut dont_fragment = false;
@@ -46,6 +54,7 @@ impl Server {
             }
         }
         let peer = peer.and_then(|value| read_xor_address(value, message.transaction())).ok_or(Drop::Malformed)?;
+        let allocation = self.allocations.get(slot).ok_or(Drop::NoAllocation)?;
         self.to_peer(now, allocation, peer, data.ok_or(Drop::Malformed)?, dont_fragment)
     }
 
@@ -102,7 +111,9 @@ impl Server {
         from: SocketAddr,
         payload: &'i [u8],
     ) -> Result<ToClient<'i>, Drop> {
-        let (allocation, family) = self.allocations.of_relay(relay).ok_or(Drop::NoRelay)?;
+        let (slot, family) = self.allocations.of_relay(relay).ok_or(Drop::NoRelay)?;
+        self.renew(slot, now.instant);
+        let allocation = self.allocations.get(slot).ok_or(Drop::NoRelay)?;
         allocation.live(family, now.instant).ok_or(Drop::NoRelay)?;
         if allocation.orphaned() {
             return Err(Drop::ClientGone);
@@ -125,7 +136,9 @@ impl Server {
     /// Section 11.5. The permission is that of the peer which the lost datagram was for.
     pub(super) fn peer_error(&mut self, now: Now, relay: RelayId, error: PeerError) -> Result<ToClient<'static>, Drop> {
         let PeerError { peer, icmp_type, icmp_code, data } = error;
-        let (allocation, family) = self.allocations.of_relay(relay).ok_or(Drop::NoRelay)?;
+        let (slot, family) = self.allocations.of_relay(relay).ok_or(Drop::NoRelay)?;
+        self.renew(slot, now.instant);
+        let allocation = self.allocations.get(slot).ok_or(Drop::NoRelay)?;
         allocation.live(family, now.instant).ok_or(Drop::NoRelay)?;
         if allocation.orphaned() {
             return Err(Drop::ClientGone);

@@ -87,7 +87,7 @@ impl Server {
         now: Now,
         path: &ClientPath,
         bytes: &[u8],
-        relayed: impl Fn(&Self) -> Result<ToPeer<'i>, Drop>,
+        relayed: impl Fn(&mut Self) -> Result<ToPeer<'i>, Drop>,
     ) -> Reaction<'s, 'i> {
         let mut result = relayed(self);
         if result == Err(Drop::NoAllocation) {
@@ -289,7 +289,7 @@ impl Server {
         self.forget_arrival(&path);
         self.forget_arrival_of(arrival.serial);
         // There cannot be more allocations: the rest are of some that have ended, and the letter that said so was lost.
-        if self.arrivals.len() >= self.config.quotas.total as usize {
+        if self.arrivals.len() >= self.terms.quotas.total as usize {
             return;
         }
         self.timers.set(arrival.until, Timer::Arrival(arrival.serial));

@@ -1,7 +1,8 @@
 //! STUN and TURN (RFC 8489, RFC 8656) without sockets, clocks or ambient randomness.
 //!
 //! One [`Server`] belongs to one thread (a shard). What shards have in common is in [`Shared`], and is touched once
-//! per request at the most, never per relayed packet except for the node's own addresses (one atomic read).
+//! per request at the most; a relayed packet costs an atomic read of it, to know whether other [`Terms`] are in force, and
+//! another if it is for the node's own addresses.
 //!
 //! # The loop of a shard
 //!
@@ -85,6 +86,7 @@ mod refresh;
 pub mod server;
 pub mod shared;
 mod strangers;
+pub mod terms;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
 #[cfg(test)]
@@ -105,3 +107,4 @@ pub use server::{
     Transport,
 };
 pub use shared::Shared;
+pub use terms::Terms;

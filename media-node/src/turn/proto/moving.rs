@@ -55,7 +55,7 @@ impl Server {
             Some(Mobile { username, key, .. }) => Some(Live { username, key }),
             None => self.allocations.of_path(&path).map(Allocation::owner),
         };
-        let identity = match authenticate(now, &message, proven, &self.config, &self.shared, live) {
+        let identity = match authenticate(now, &message, proven, &self.config, &self.terms, &self.shared, live) {
             Ok(identity) => identity,
             Err(denied) => return self.deny(now, &path, &message, Method::Refresh, denied),
         };

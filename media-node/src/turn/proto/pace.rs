@@ -28,8 +28,17 @@ pub(super) struct Pace {
 
 impl Pace {
     /// With full buckets. `bits_per_second` is of each direction, and not 0.
-    pub(super) fn new(now: Instant, bits_per_second: u64) -> Self {
+    fn new(now: Instant, bits_per_second: u64) -> Self {
         Self { start: now, bits_per_second, to_peer: Direction::default(), to_client: Direction::default() }
+    }
+
+    /// None: without a limit.
+    pub(super) fn within(limit: Option<u64>, now: Instant) -> Option<Box<Self>> {
+        limit.map(|bits_per_second| Box::new(Self::new(now, bits_per_second)))
+    }
+
+    pub(super) fn bits_per_second(&self) -> u64 {
+        self.bits_per_second
     }
 
     pub(super) fn lets_to_peer(&self, now: Instant, bytes: usize) -> bool {

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::config::{Family, ServerConfig};
+use super::config::{Family, RelayAddresses};
 
 const fn v4(a: u8, b: u8, c: u8, len: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), len))
@@ -52,7 +52,7 @@ pub const STANDING: [IpNet; 19] = [
 ];
 
 /// The lists of one node. The default is the standing deny list alone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerPolicy {
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
@@ -61,6 +61,14 @@ pub struct PeerPolicy {
 impl PeerPolicy {
     pub fn new(allow: Vec<IpNet>, deny: Vec<IpNet>) -> Self {
         Self { allow, deny }
+    }
+
+    pub fn allow(&self) -> &[IpNet] {
+        &self.allow
+    }
+
+    pub fn deny(&self) -> &[IpNet] {
+        &self.deny
     }
 
     /// Whether this may be a peer. The node's own addresses are judged elsewhere, first.
@@ -131,15 +139,14 @@ pub(super) enum Standing {
 }
 
 /// `own` are the addresses of the machine.
-pub(super) fn standing(config: &ServerConfig, own: &[IpAddr], peer: IpAddr) -> Standing {
-    if config.relays.get(Family::of(peer)).is_some_and(|relay| relay.public == peer) {
-        let closed = contains(&config.peers.deny, peer);
+pub(super) fn standing(relays: &RelayAddresses, policy: &PeerPolicy, own: &[IpAddr], peer: IpAddr) -> Standing {
+    if relays.get(Family::of(peer)).is_some_and(|relay| relay.public == peer) {
+        let closed = contains(&policy.deny, peer);
         return if closed { Standing::Forbidden } else { Standing::OwnRelay };
     }
     // Behind a 1:1 NAT `local` is another address than clients were told, so nobody asks for it in good faith.
-    let is_own =
-        |form| own.contains(&form) || config.relays.iter().any(|relay| relay.local == form || relay.public == form);
-    if forms(peer).any(is_own) || !config.peers.allows(peer) { Standing::Forbidden } else { Standing::Open }
+    let is_own = |form| own.contains(&form) || relays.iter().any(|relay| relay.local == form || relay.public == form);
+    if forms(peer).any(is_own) || !policy.allows(peer) { Standing::Forbidden } else { Standing::Open }
 }
 
 #[cfg(test)]
@@ -245,16 +252,12 @@ mod tests {
 
     #[test]
     fn the_nodes_own_addresses_are_forbidden_in_every_form_whatever_is_opened() {
-        use super::super::config::{PortRange, Realm, RelayAddress, RelayAddresses};
+        use super::super::config::RelayAddress;
         let relay = RelayAddress { local: ip("10.0.0.7"), public: ip("203.0.113.7") };
         let relays = RelayAddresses::new(&[relay]).unwrap();
-        let ports = PortRange::parse(50_000, 50_099).unwrap();
-        let config = ServerConfig {
-            peers: PeerPolicy::new(nets(&["0.0.0.0/0", "::/0"]), vec![]),
-            ..ServerConfig::new(Realm::parse("turn.example.org").unwrap(), relays, ports)
-        };
+        let opened = PeerPolicy::new(nets(&["0.0.0.0/0", "::/0"]), vec![]);
         let machine = [ip("198.51.100.7"), ip("2001:db8::7")];
-        let standing = |peer| standing(&config, &machine, peer);
+        let standing = |peer| standing(&relays, &opened, &machine, peer);
         assert_eq!(standing(ip("203.0.113.7")), Standing::OwnRelay);
         for own in ["10.0.0.7", "198.51.100.7", "2001:db8::7"] {
             assert_eq!(standing(ip(own)), Standing::Forbidden, "{own}");

@@ -50,6 +50,11 @@ impl Permissions {
         Ok(())
     }
 
+    /// Those to peers that are denied by now.
+    pub(super) fn withdraw(&mut self, denied: impl Fn(IpAddr) -> bool) {
+        self.until.retain(|peer, _| !denied(*peer));
+    }
+
     /// A relayed address of a dual allocation has gone, and its permissions with it.
     pub(super) fn forget(&mut self, family: Family) {
         self.until.retain(|peer, _| Family::of(*peer) != family);

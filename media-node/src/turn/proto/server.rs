@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +31,7 @@ use super::post::Post;
 use super::refresh::Deletions;
 use super::shared::Shared;
 use super::strangers::Strangers;
+use super::terms::InForce;
 use super::timers::Timer;
 use super::timers::Timers;
 
@@ -210,6 +210,8 @@ impl From<Outcome> for Refused {
 /// TURN on one thread. See the module's documentation for the loop around it.
 pub struct Server {
     pub(super) config: Arc<ServerConfig>,
+    /// As of the datagram that arrived last.
+    pub(super) terms: InForce,
     pub(super) shared: Arc<Shared>,
     pub(super) shard: ShardIndex,
     pub(super) rng: StdRng,
@@ -218,7 +220,7 @@ pub struct Server {
     pub(super) timers: Timers,
     pub(super) deletions: Deletions,
     /// None: all of them are answered.
-    strangers: Option<Strangers>,
+    pub(super) strangers: Option<Strangers>,
     /// The allocations of this shard that can move.
     pub(super) mobile: HashMap<Serial, Slot, RandomState>,
     pub(super) arrivals: Arrivals,
@@ -240,12 +242,11 @@ impl Server {
     pub fn new(config: Arc<ServerConfig>, shared: Arc<Shared>, index: ShardIndex, seed: [u8; 32]) -> Self {
         let mut rng = StdRng::from_seed(seed);
         let hasher = RandomState::with_seeds(rng.random(), rng.random(), rng.random(), rng.random());
-        let strangers = NonZeroU32::new(config.limits.unauthenticated_per_prefix)
-            .map(|limit| Strangers::new(limit, shared.shards(), hasher.clone()));
-        Self {
+        let mut server = Self {
             config,
+            terms: shared.terms.get(),
             shared,
-            strangers,
+            strangers: None,
             shard: index,
             rng,
             allocations: Allocations::new(hasher.clone()),
@@ -256,7 +257,9 @@ impl Server {
             deletions: Deletions::new(hasher.clone()),
             hasher,
             reply: Vec::with_capacity(512),
-        }
+        };
+        server.strangers = server.strangers_within(server.terms.limits.unauthenticated_per_prefix);
+        server
     }
 
     /// A datagram arrived on a listener, or a frame on a connection. RFC 7983 tells channel data and STUN apart by the first byte.
@@ -267,6 +270,7 @@ impl Server {
         path: ClientPath,
         bytes: &'i [u8],
     ) -> Reaction<'s, 'i> {
+        self.heed_terms();
         if let Some(0x40..=0x7F) = bytes.first() {
             return self.data(now, &path, bytes, |server| server.channel_data(now, &path, bytes));
         }
@@ -296,6 +300,7 @@ impl Server {
         from: SocketAddr,
         payload: &'i [u8],
     ) -> Option<ToClient<'i>> {
+        self.heed_terms();
         match self.peer_data(now, relay, from, payload) {
             Ok(to_client) => {
                 self.counters().to_client(payload.len());
@@ -310,6 +315,7 @@ impl Server {
 
     /// A relay socket reported an ICMP error.
     pub fn handle_peer_error(&mut self, now: Now, relay: RelayId, error: PeerError) -> Option<ToClient<'static>> {
+        self.heed_terms();
         self.peer_error(now, relay, error).inspect_err(|why| self.counters().dropped(*why)).ok()
     }
 
@@ -482,6 +488,7 @@ impl Server {
         if let Some(slot) = self.allocations.slot(&path) {
             // An allocation that has expired but was not swept must not be met by its successor.
             self.expire(slot, now.instant, relays);
+            self.renew(slot, now.instant);
         }
         let proven = proves_address(now, path.remote, &message, &self.shared);
         if !proven && !self.answers_stranger(now, &path, &message) {
@@ -494,7 +501,7 @@ impl Server {
         }
         let slot = self.allocations.slot(&path);
         let live = slot.and_then(|slot| self.allocations.get(slot)).map(Allocation::owner);
-        match authenticate(now, &message, proven, &self.config, &self.shared, live) {
+        match authenticate(now, &message, proven, &self.config, &self.terms, &self.shared, live) {
             Err(denied) => self.deny(now, &path, &message, method, denied),
             Ok(identity) => {
                 let request = Request { now, path, message, identity, slot };

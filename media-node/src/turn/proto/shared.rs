@@ -1,7 +1,7 @@
 //! What the shards of one process have in common.
 //!
-//! Nothing here is touched per relayed packet, except one atomic read when both clients use this node
-//! (`PortMap::is_live`).
+//! Nothing here is touched per relayed packet, except one atomic read to know whether other terms are in force
+//! (`terms.rs`), and one when both clients use this node (`PortMap::is_live`).
 //!
 //! # Reservations
 //!
@@ -27,6 +27,7 @@ use super::nonce::NonceKey;
 use super::ports::PortMap;
 use super::post::Mailbox;
 use super::server::ShardIndex;
+use super::terms::Board;
 use super::usernames::Usernames;
 
 /// Shared by all shards and by whoever watches them: secrets, the drain, counts, counters.
@@ -40,7 +41,7 @@ pub struct Shared {
     memory_full: AtomicBool,
     counters: Box<[ShardCounters]>,
     usage: Mutex<Usage>,
-    quotas: Quotas,
+    pub(super) terms: Board,
     reservations: Mutex<HashMap<[u8; 8], Reservation>>,
     usernames: Mutex<Usernames>,
     pub(super) ports: PortMap,
@@ -84,7 +85,7 @@ impl Shared {
             memory_full: AtomicBool::new(false),
             counters: (0..shards).map(|_| ShardCounters::default()).collect(),
             usage: Mutex::default(),
-            quotas: config.quotas,
+            terms: Board::new(config.terms.clone()),
             reservations: Mutex::default(),
             usernames: Mutex::default(),
             ports: PortMap::new(),
@@ -210,12 +211,12 @@ impl Shared {
     }
 
     /// Count one more allocation or reservation, if the quotas allow it.
-    pub(super) fn admit(&self, user: &str) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, user: &str, quotas: &Quotas) -> Result<(), Refusal> {
         let mut usage = lock(&self.usage);
-        if usage.total >= self.quotas.total {
+        if usage.total >= quotas.total {
             return Err(Refusal::NodeQuota);
         }
-        if usage.by_user.get(user).copied().unwrap_or(0) >= self.quotas.per_user {
+        if usage.by_user.get(user).copied().unwrap_or(0) >= quotas.per_user {
             return Err(Refusal::UserQuota);
         }
         usage.total += 1;

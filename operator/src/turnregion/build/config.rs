@@ -1,13 +1,13 @@
-//! `turn.yaml`, the configuration file of a region's nodes.
+//! `turn.yaml`, the configuration file of a region's nodes: what they are exchanged for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::meta;
-use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion, NicCapacity, NodeQuotas};
+use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion};
 use crate::yaml;
 
 /// Where the pod finds its files.
@@ -15,6 +15,8 @@ pub const TURN_FOLDER: &str = "/etc/rtc-fleet/turn";
 pub const TURN_FILE: &str = "turn.yaml";
 pub const MACHINES_FOLDER: &str = "/etc/rtc-fleet/machines";
 pub const MACHINES_FILE: &str = "machines.yaml";
+pub const LIMITS_FOLDER: &str = "/etc/rtc-fleet/limits";
+pub const LIMITS_FILE: &str = "limits.yaml";
 pub const AUTH_FOLDER: &str = "/etc/rtc-fleet/auth";
 pub const ADMIN_FOLDER: &str = "/etc/rtc-fleet/admin";
 pub const TLS_FOLDER: &str = "/etc/rtc-fleet/tls";
@@ -47,11 +49,9 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
             "machinesFile": format!("{MACHINES_FOLDER}/{MACHINES_FILE}"),
             "minPort": region.relay.first(),
             "maxPort": region.relay.last(),
-            "allowPeers": region.allow_peers,
-            "denyPeers": region.deny_peers,
         },
-        "auth": {"secretFiles": secret_files, "maxTtl": seconds(region.max_ttl)},
-        "quotas": quotas(&region.quotas),
+        "limitsFile": format!("{LIMITS_FOLDER}/{LIMITS_FILE}"),
+        "auth": {"secretFiles": secret_files},
         // The pod narrows both addresses to the machine's own by flags.
         "admin": {
             "address": format!("127.0.0.1:{ADMIN_PORT}"),
@@ -66,31 +66,9 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
     if region.listeners.certificate().is_some() {
         config["tls"] = json!({"certificate": format!("{TLS_FOLDER}/tls.crt"), "key": format!("{TLS_FOLDER}/tls.key")});
     }
-    if let Some(nic) = nic(&region.nic) {
-        config["capacity"] = json!({ "nic": nic });
-    }
     yaml::text(&config)
 }
 
-fn quotas(quotas: &NodeQuotas) -> Value {
-    let NodeQuotas { per_user, per_node, bandwidth } = quotas;
-    let mut value = json!({"allocationsPerUser": per_user, "allocations": per_node});
-    if let Some(bandwidth) = bandwidth {
-        value["bandwidthPerAllocation"] = bandwidth.to_string().into();
-    }
-    value
-}
-
-fn nic(capacity: &NicCapacity) -> Option<Map<String, Value>> {
-    let NicCapacity { tx, rx, packets } = capacity;
-    let written = [("tx", tx), ("rx", rx), ("packets", packets)];
-    let written: Map<String, Value> = written
-        .into_iter()
-        .filter_map(|(key, rate)| Some((key.to_owned(), rate.as_ref()?.to_string().into())))
-        .collect();
-    (!written.is_empty()).then_some(written)
-}
-
-fn seconds(span: Duration) -> String {
+pub fn seconds(span: Duration) -> String {
     format!("{}s", span.as_secs())
 }

@@ -13,8 +13,8 @@ use rtcfleet_crds::turn_region::Protocol;
 
 use super::{
     REGION_UID, admin_secret_name,
-    config::{ADMIN_FOLDER, AUTH_FOLDER, MACHINES_FOLDER, TLS_FOLDER, TURN_FILE, TURN_FOLDER},
-    meta, region_labels, selector, short_hash,
+    config::{ADMIN_FOLDER, AUTH_FOLDER, LIMITS_FOLDER, MACHINES_FOLDER, TLS_FOLDER, TURN_FILE, TURN_FOLDER},
+    limits, meta, region_labels, selector, short_hash,
 };
 use crate::turnregion::observed::REVISION;
 use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion};
@@ -125,6 +125,7 @@ fn volumes(region: &ManagedRegion, turn_config: &str) -> Vec<Volume> {
     let mut volumes = vec![
         config_volume("turn", turn_config),
         config_volume("machines", &format!("{}-machines", region.identity.name)),
+        config_volume("limits", &limits::name(&region.identity)),
         secret_volume("auth", &region.secret.name),
         secret_volume("admin", &admin_secret_name(&region.identity)),
     ];
@@ -157,10 +158,11 @@ fn container(region: &ManagedRegion, image: &str) -> Container {
     let mut mounts = vec![
         mount("turn", TURN_FOLDER),
         mount("machines", MACHINES_FOLDER),
+        mount("limits", LIMITS_FOLDER),
         mount("auth", AUTH_FOLDER),
         mount("admin", ADMIN_FOLDER),
     ];
-    // A folder and no file of it: the kubelet brings a renewed certificate, which the node takes up without a restart.
+    // Folders and no files of them: the kubelet brings what changed, which the node takes up without a restart.
     mounts.extend(region.listeners.certificate().map(|_| mount("tls", TLS_FOLDER)));
     Container {
         name: "turn".into(),

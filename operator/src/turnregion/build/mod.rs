@@ -5,6 +5,7 @@ mod budget;
 pub mod certificate;
 mod config;
 mod deployment;
+mod limits;
 mod machines;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,10 @@ pub const REGION_UID: &str = "rtcfleet.dev/turnregion-uid";
 pub struct Objects {
     /// `<region>-machines`: which address each machine has. Followed by nodes that start, so it is no part of the revision.
     pub machines: ConfigMap,
+    /// `<region>-limits`: what may be changed while nodes run. Followed by them, so it is no part of the revision.
+    pub limits: ConfigMap,
+    /// By which nodes tell what they run of it.
+    pub limits_hash: String,
     /// `<region>-turn-<revision>`: the configuration of the nodes of one revision. A new revision gets a new one, so that
     /// a node that has not been drained restarts with what it had.
     pub turn: ConfigMap,
@@ -44,7 +49,10 @@ impl Objects {
         let turn_yaml = config::turn_yaml(region);
         let revision = deployment::revision(region, image, &turn_yaml);
         let turn_name = turn_config_name(&region.identity, &revision);
+        let (limits, limits_hash) = limits::config_map(region);
         Self {
+            limits,
+            limits_hash,
             machines: machines::config_map(region, machines),
             turn: config::config_map(region, &turn_name, turn_yaml),
             budget: budget::budget(region),

@@ -53,6 +53,7 @@ fn a_region_with_every_transport_is_as_committed() {
     let (region, objects) = built(EVERY_TRANSPORT);
     golden("every-transport-deployment.yaml", &yaml::text(&objects.deployment(&region, 0)));
     golden("every-transport-turn-configmap.yaml", &yaml::text(&objects.turn));
+    golden("every-transport-limits-configmap.yaml", &yaml::text(&objects.limits));
 }
 
 #[test]
@@ -89,6 +90,7 @@ fn the_deployment_of_a_region_is_as_committed() {
 fn the_configuration_of_a_region_is_as_committed() {
     let (_, objects) = built(WHOLE);
     golden("turn-configmap.yaml", &yaml::text(&objects.turn));
+    golden("limits-configmap.yaml", &yaml::text(&objects.limits));
     golden("machines-configmap.yaml", &yaml::text(&objects.machines));
     golden("budget.yaml", &yaml::text(&objects.budget));
 }
@@ -105,11 +107,11 @@ fn the_revision_changes_with_what_nodes_run_and_with_nothing_else() {
             true,
         ),
         ("a default, written out", "{relay: {minPort: 49152}}", true),
-        ("a quota", "{quotas: {allocationsPerUser: 3}}", false),
         ("a listener", "{listeners: [{name: udp, protocol: UDP, port: 3479}]}", false),
         ("the default listeners, written out under other names and in another order", DEFAULT_LISTENERS, true),
-        ("a bandwidth", "{quotas: {bandwidthPerAllocation: 4M}}", false),
-        ("no capacity, written out", "{capacity: {nic: {}}}", true),
+        ("a relayed port", "{relay: {maxPort: 65000}}", false),
+        ("the realm", "{auth: {realm: turn.example.com, secretRef: {name: turn-auth}}}", false),
+        ("the end of an eviction", "{upgrade: {evictionDeadline: 2m}}", false),
         ("a certificate, and with it a listener", "{tls: {secretName: turn-tls}}", false),
         ("a label of the pods", "{template: {labels: {a: b}}}", false),
         ("the Secret", "{auth: {realm: turn.example.org, secretRef: {name: other}}}", false),
@@ -122,6 +124,37 @@ fn the_revision_changes_with_what_nodes_run_and_with_nothing_else() {
     let newer = Objects::build(&region, &[], "rtc-fleet/media-node:2").revision;
     assert_ne!(newer, plain, "the image of the nodes");
     assert_eq!(Objects::build(&region, &[], IMAGE).revision, plain, "machines come and go without an exchange");
+}
+
+#[test]
+fn what_may_change_while_nodes_run_changes_the_limits_and_neither_revision_nor_template() {
+    let (region, plain) = built("{}");
+    for (case, spec, same) in [
+        ("a quota of users", "{quotas: {allocationsPerUser: 3}}", false),
+        ("a quota of nodes", "{quotas: {allocationsPerNode: 300}}", false),
+        ("a bandwidth", "{quotas: {bandwidthPerAllocation: 4M}}", false),
+        ("a peer that is opened", "{relay: {allowPeers: [10.20.0.0/16]}}", false),
+        ("a peer that is denied", "{relay: {denyPeers: [198.51.100.0/24]}}", false),
+        ("the capacity", "{capacity: {nic: {tx: 10G}}}", false),
+        (
+            "how long credentials may be good",
+            "{auth: {realm: turn.example.org, secretRef: {name: turn-auth}, maxTtl: 1h}}",
+            false,
+        ),
+        ("a default, written out", "{quotas: {allocationsPerUser: 20}}", true),
+        ("no capacity, written out", "{capacity: {nic: {}}}", true),
+        ("what nodes are exchanged for", "{auth: {realm: turn.example.com, secretRef: {name: turn-auth}}}", true),
+    ] {
+        let (_, changed) = built(spec);
+        assert_eq!(changed.limits == plain.limits, same, "{case}");
+        assert_eq!(changed.limits_hash == plain.limits_hash, same, "{case}: the hash");
+        assert_eq!(changed.limits.metadata, plain.limits.metadata, "{case}: pods that run mount it by its name");
+        if !same {
+            assert_eq!(changed.revision, plain.revision, "{case}");
+            assert_eq!(changed.turn, plain.turn, "{case}");
+            assert_eq!(changed.deployment(&region, 0), plain.deployment(&region, 0), "{case}");
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use rtcfleet_crds::condition::{CAPACITY_UNKNOWN, CERTIFICATE_EXPIRING, PEER_RULES_VIOLATED, Status, Wanted};
-use rtcfleet_node_api::{CapacitySource, Certificate, NodeStatus};
+use rtcfleet_crds::condition::{
+    CAPACITY_UNKNOWN, CERTIFICATE_EXPIRING, LIMITS_PENDING, PEER_RULES_VIOLATED, Status, Wanted,
+};
+use rtcfleet_node_api::{CapacitySource, Certificate, Limits, NodeState, NodeStatus};
 
 use crate::fleet::slot::{NodeReport, Slot};
 use crate::turnregion::secrets::TlsSecret;
@@ -66,6 +68,36 @@ pub fn certificate_expiring(
         "the certificate of Secret {name} {ends} at {end}: renew it in the Secret; nodes take the new one up without a restart"
     );
     Some(told(reason, message))
+}
+
+/// Relays that serve by other limits than those of `wanted` (a hash). One that does not say by which is of an older release,
+/// and is exchanged anyway.
+pub fn limits_pending(nodes: &[(u32, &NodeStatus)], wanted: &str) -> Option<Wanted> {
+    let serves = |status: &NodeStatus| matches!(status.state, NodeState::Active | NodeState::Draining);
+    let serving = nodes.iter().filter(|(_, status)| serves(status));
+    let behind: Vec<(u32, &Limits)> = serving
+        .filter_map(|(slot, status)| Some((*slot, status.limits.as_ref()?)))
+        .filter(|(_, limits)| limits.hash != wanted)
+        .collect();
+    let told = |reason, message| Wanted { kind: LIMITS_PENDING, status: Status::True, reason, message };
+    if let Some(problem) = behind.iter().find_map(|(_, limits)| limits.problem.as_ref()) {
+        let slots = slots_that(&behind, |limits| limits.problem.is_some());
+        return Some(told(
+            "Refused",
+            format!(
+                "quotas, peers and capacity as they are written are refused on {slots}, where those before go on: write others, or give these relays an image of this release ({problem})"
+            ),
+        ));
+    }
+    (!behind.is_empty()).then(|| {
+        let slots = slots_that(&behind, |_| true);
+        told(
+            "NodesBehind",
+            format!(
+                "{slots} serve by quotas, peers and capacity of before: the kubelet brings the new ones within two minutes, and no relay restarts; if it does not, read the logs of these nodes and the Events of their machines"
+            ),
+        )
+    })
 }
 
 /// Relays that grant what they must refuse are a way into the machines and networks around them.

@@ -25,6 +25,7 @@ pub fn node(state: NodeState) -> NodeStatus {
         sessions: Sessions::default(),
         counters: Counters::default(),
         certificate: None,
+        limits: None,
         peer_rules: None,
         relaying: None,
         load: None,
@@ -79,6 +80,7 @@ fn pass(desired: u32, slots: Vec<Slot>) -> Applied {
         missing: Vec::new(),
         tls: None,
         revision: "a".into(),
+        limits: "l".into(),
         selector: crate::turnregion::build::selector(&crate::turnregion::test_support::managed("{}").identity),
         not_in_effect: Vec::new(),
         waiting: Vec::new(),
@@ -236,6 +238,7 @@ fn alarming() -> Applied {
     **status = serde_json::from_value({
         let mut told = serde_json::to_value(node(NodeState::Active)).unwrap();
         told["certificate"] = json!({"notAfter": end});
+        told["limits"] = json!({"hash": "old"});
         told["peerRules"] = json!({"checkedAt": now(), "granted": ["169.254.169.254"]});
         told["load"] = json!({
             "windowSeconds": 5.0, "cpu": {"processPercent": 1.0, "machinePercent": 2.0, "softirqPercent": 0.5},
@@ -254,7 +257,8 @@ fn alarming() -> Applied {
 #[test]
 fn what_nodes_say_of_themselves_is_told_and_does_not_touch_ready() {
     let status = applied(1, None, &alarming(), now());
-    let alarms = ["CertificateExpiring", "PeerRulesViolated", "CapacityUnknown"].map(str::to_owned).to_vec();
+    let alarms =
+        ["CertificateExpiring", "LimitsPending", "PeerRulesViolated", "CapacityUnknown"].map(str::to_owned).to_vec();
     assert_eq!(summary(&status), ("True Serving".into(), alarms));
 
     let mut well = alarming();
@@ -267,8 +271,9 @@ fn what_nodes_say_of_themselves_is_told_and_does_not_touch_ready() {
 fn an_error_of_ours_takes_back_nothing_that_nodes_said() {
     let before = applied(1, None, &alarming(), now());
     let status = failed(2, Some(&before), false, "ApiError", "no answer", now());
-    let all =
-        ["Reconciling", "CertificateExpiring", "PeerRulesViolated", "CapacityUnknown"].map(str::to_owned).to_vec();
+    let all = ["Reconciling", "CertificateExpiring", "LimitsPending", "PeerRulesViolated", "CapacityUnknown"]
+        .map(str::to_owned)
+        .to_vec();
     assert_eq!(summary(&status), ("True Serving".into(), all));
     assert_eq!(failed(2, Some(&status), false, "ApiError", "no answer", now()), status);
 }

@@ -1,12 +1,13 @@
 //! Events at random, and what must hold whatever happens. Property tests and the fuzzer of the whole core share this.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::client::{Answer, Client, Style};
 use super::world::{Heard, LISTENER, World};
-use crate::turn::proto::Alternates;
 use crate::turn::proto::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, DATA, DONT_FRAGMENT, EVEN_PORT, LIFETIME, MOBILITY_TICKET,
     REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT, RESERVATION_TOKEN,
@@ -15,6 +16,7 @@ use crate::turn::proto::counters::ShardSnapshot;
 use crate::turn::proto::credentials::{Secret, Secrets};
 use crate::turn::proto::message::{Class, method};
 use crate::turn::proto::server::{ClientPath, PeerError, Transport};
+use crate::turn::proto::{Alternates, PeerPolicy};
 
 /// Choices from bytes. Zeros, once they have run out.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,12 @@ pub enum Event {
     Taken(Vec<u16>),
     Exhausted(bool),
     Rotate,
+    /// Other terms: one peer is denied or not.
+    Adjust {
+        denied: bool,
+        per_user: u32,
+        bandwidth: Option<u64>,
+    },
 }
 
 const METHODS: [u16; 7] = [
@@ -159,6 +167,11 @@ impl Event {
                 2 => Self::Taken(Vec::new()),
                 3 => Self::Exhausted(bytes.flag(3)),
                 4 => Self::Close { client: bytes.below(4) },
+                _ if bytes.flag(2) => Self::Adjust {
+                    denied: bytes.flag(2),
+                    per_user: u32::from(bytes.byte() % 4),
+                    bandwidth: [None, Some(1000), Some(8_000_000)][bytes.below(3)],
+                },
                 _ => Self::Rotate,
             },
         }
@@ -220,6 +233,8 @@ pub struct Story {
     /// The last of each client. Used on the same path only: what moves has tests of its own.
     tickets: [Vec<u8>; 4],
     rotations: u8,
+    /// Nobody may send to it or hear it.
+    denied: Option<IpAddr>,
 }
 
 impl Default for Story {
@@ -232,11 +247,11 @@ impl Story {
     pub fn new(mobility: bool) -> Self {
         let mut world = World::with(|config| {
             config.mobility = mobility;
-            config.quotas.per_user = 3;
-            config.limits.permissions = 3;
-            config.limits.channels = 2;
+            config.terms.quotas.per_user = 3;
+            config.terms.limits.permissions = 3;
+            config.terms.limits.channels = 2;
             // A story may have more requests than that: each is to be answered.
-            config.limits.unauthenticated_per_prefix = 0;
+            config.terms.limits.unauthenticated_per_prefix = 0;
         });
         let mut clients: Vec<Client> = ["ann", "ann", "bob", "bob"].iter().map(|user| world.client(user)).collect();
         clients[1].style = Style::Sha256;
@@ -246,7 +261,16 @@ impl Story {
         clients[3].path.local = "[2001:db8::7]:3478".parse().unwrap();
         clients[3].path.remote = "[2001:db8:1::1]:1005".parse().unwrap();
         let tickets = [const { Vec::new() }; 4];
-        Self { world, clients, granted: vec![], owner: HashMap::new(), tokens: vec![], tickets, rotations: 0 }
+        Self {
+            world,
+            clients,
+            granted: vec![],
+            owner: HashMap::new(),
+            tokens: vec![],
+            tickets,
+            rotations: 0,
+            denied: None,
+        }
     }
 
     /// The eighth is a relayed address, so that clients of the node meet.
@@ -291,7 +315,9 @@ impl Story {
             }
             Event::FromPeer { relay, peer, payload } => {
                 let Some(relay) = self.some_relay(*relay) else { return };
-                let heard = self.world.peer_sends(relay, self.peer(*peer), payload);
+                let peer = self.peer(*peer);
+                let heard = self.world.peer_sends(relay, peer, payload);
+                assert!(heard.is_none() || self.denied != Some(peer.ip()), "{peer} is denied, and was heard");
                 assert!(heard.is_none_or(|(path, _)| self.owner[&relay] == path), "a client heard another's peer");
             }
             Event::Icmp { relay, peer, kind, code } => {
@@ -325,6 +351,7 @@ impl Story {
                 }
             }
             Event::Rotate => self.rotate(),
+            Event::Adjust { denied, per_user, bandwidth } => self.adjust(*denied, *per_user, *bandwidth),
         }
     }
 
@@ -338,6 +365,14 @@ impl Story {
         let secret = |n: u8| Secret::new(if n == 0 { super::world::SECRET } else { b"another" }).unwrap();
         let (current, previous) = (secret(self.rotations), secret((self.rotations + 2) % 3));
         self.world.shared.set_secrets(Secrets { current, previous: Some(previous) });
+    }
+
+    fn adjust(&mut self, denied: bool, per_user: u32, bandwidth: Option<u64>) {
+        self.denied = denied.then(|| self.peer(0).ip());
+        let mut terms = (*self.world.shared.terms()).clone();
+        terms.peers = PeerPolicy::new(vec![], self.denied.map(IpNet::from).into_iter().collect());
+        (terms.quotas.per_user, terms.quotas.bandwidth_per_allocation) = (per_user, bandwidth);
+        self.world.shared.set_terms(terms);
     }
 
     fn request(&mut self, index: usize, method: u16, attributes: &[(u16, Vec<u8>)], peers: &[usize], proof: Proof) {
@@ -414,6 +449,7 @@ impl Story {
             Heard::AtPeer { from, to, .. } => {
                 assert_eq!(self.owner.get(from), Some(path), "data left from another client's relay");
                 assert!(!to.ip().is_loopback() && !to.to_string().starts_with("10."), "{to} is denied");
+                assert_ne!(self.denied, Some(to.ip()), "denied by now");
                 let own = to.ip() == from.ip();
                 assert!(!own || self.world.open().contains(to), "{to} is this machine, and no relayed port");
             }

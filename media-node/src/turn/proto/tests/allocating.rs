@@ -188,8 +188,8 @@ fn an_expired_allocation_that_nobody_swept_does_not_stand_in_the_way() {
 #[test]
 fn users_and_node_have_quotas() {
     let mut world = World::with(|config| {
-        config.quotas.per_user = 2;
-        config.quotas.total = 3;
+        config.terms.quotas.per_user = 2;
+        config.terms.quotas.total = 3;
     });
     let mut codes = |user: &str| {
         let mut client = world.client(user);
@@ -205,7 +205,7 @@ fn users_and_node_have_quotas() {
 
 #[test]
 fn the_quota_counts_the_user_whatever_the_expiry() {
-    let mut world = World::with(|config| config.quotas.per_user = 1);
+    let mut world = World::with(|config| config.terms.quotas.per_user = 1);
     world.allocated("ann");
     world.pass(Duration::from_secs(5));
     let mut again = world.client("ann");
@@ -266,7 +266,7 @@ fn when_binds_keep_failing_the_search_ends() {
 #[test]
 fn every_port_of_the_range_is_given_once_whatever_the_shard() {
     let mut world = World::with(|config| {
-        config.quotas.per_user = 1000;
+        config.terms.quotas.per_user = 1000;
         config.ports = PortRange::parse(50_000, 50_039).unwrap();
     });
     let ports: BTreeSet<u16> = (0..40).map(|_| world.allocated("ann").1.port()).collect();
@@ -279,7 +279,7 @@ fn every_port_of_the_range_is_given_once_whatever_the_shard() {
 #[test]
 fn ports_cannot_be_guessed_from_those_before() {
     let mut world = World::with(|config| {
-        config.quotas.per_user = 1000;
+        config.terms.quotas.per_user = 1000;
         config.ports = PortRange::parse(49_152, 65_535).unwrap();
     });
     let ports: Vec<u16> = (0..50).map(|_| world.allocated("ann").1.port()).collect();
@@ -333,7 +333,7 @@ fn a_reserved_port_is_given_to_the_token_on_any_shard() {
 #[test]
 fn a_reservation_is_kept_for_thirty_seconds_and_from_everybody_else() {
     let mut world = World::with(|config| {
-        config.quotas.per_user = 1000;
+        config.terms.quotas.per_user = 1000;
         config.ports = PortRange::parse(50_000, 50_003).unwrap();
     });
     let (_, port, token) = reserved(&mut world);
@@ -388,7 +388,7 @@ fn a_pair_needs_both_ports_to_be_free() {
 
 #[test]
 fn a_reservation_past_the_quota_takes_the_allocation_with_it() {
-    let mut world = World::with(|config| config.quotas.per_user = 1);
+    let mut world = World::with(|config| config.terms.quotas.per_user = 1);
     let mut client = world.client("ann");
     let draft = client.allocate().with(EVEN_PORT, &[0x80]);
     assert_eq!(world.ask(&client, draft).code(), 486);

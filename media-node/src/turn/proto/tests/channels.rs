@@ -189,8 +189,8 @@ fn channels_are_bounded_and_old_ones_make_room() {
     let mut world = World::with(|config| {
         config.lifetimes.nonce = Duration::from_secs(100_000);
         config.lifetimes.allocation = Duration::from_hours(1);
-        config.limits.channels = 2;
-        config.limits.permissions = 1;
+        config.terms.limits.channels = 2;
+        config.terms.limits.permissions = 1;
     });
     let (mut client, relayed) = world.allocated("ann");
     assert_eq!(bind(&mut world, &mut client, 0x4000, "192.0.2.9:1"), 0);

@@ -162,6 +162,6 @@ fn over_a_stream_everybody_is_answered_for_its_address_is_proven() {
 
 #[test]
 fn without_a_limit_everybody_is_answered() {
-    let mut world = World::with(|config| config.limits.unauthenticated_per_prefix = 0);
+    let mut world = World::with(|config| config.terms.limits.unauthenticated_per_prefix = 0);
     assert_eq!(Flood(0).go_on(&mut world, 10_000), 10_000);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::SeedableRng as _;
 
+use crate::turn::proto::PeerPolicy;
 use crate::turn::proto::attribute::{
     ADDITIONAL_ADDRESS_FAMILY, CHANNEL_NUMBER, LIFETIME, MOBILITY_TICKET, REQUESTED_ADDRESS_FAMILY,
 };
@@ -170,6 +171,19 @@ fn until_the_client_is_heard_on_its_new_path_everything_goes_on_by_the_old_one()
         let draft = old.request(method::REFRESH);
         assert_eq!(world.ask(&old, draft).code(), 437, "the old 5-tuple has no allocation any more");
     }
+}
+
+#[test]
+fn an_allocation_that_moves_takes_nothing_along_to_a_peer_that_was_denied_meanwhile() {
+    let mut world = World::new();
+    let mut phone = Phone::new(&mut world);
+    let mut next = phone.elsewhere(&mut world, false);
+    phone.announce(&mut world, &mut next);
+    let mut terms = (*world.shared.terms()).clone();
+    terms.peers = PeerPolicy::new(vec![], vec!["192.0.2.0/24".parse().unwrap()]);
+    world.shared.set_terms(terms);
+    assert_eq!(world.hear_all(&next.path, &channel_data(b"hello")), Heard::Nothing);
+    assert_eq!((moves(&world), hears(&mut world, &phone)), ((0, 1), None));
 }
 
 #[test]
@@ -568,7 +582,7 @@ fn a_client_whose_allocation_has_ended_or_that_went_elsewhere_is_expected_nowher
 
 #[test]
 fn no_more_clients_are_expected_than_there_can_be_allocations() {
-    let mut world = World::with(|config| (config.quotas.total, config.quotas.per_user) = (4, 4));
+    let mut world = World::with(|config| (config.terms.quotas.total, config.terms.quotas.per_user) = (4, 4));
     let mut expected = 0;
     for _ in 0..20 {
         let mut phone = Phone::new(&mut world);

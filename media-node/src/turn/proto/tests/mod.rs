@@ -2,6 +2,7 @@
 
 mod allocating;
 mod authentication;
+mod changing;
 mod channels;
 mod codec;
 mod draining;

@@ -70,7 +70,7 @@ fn a_request_without_peers_or_with_a_broken_one_is_bad() {
 
 #[test]
 fn permissions_are_bounded_and_expired_ones_make_room() {
-    let mut world = World::with(|config| config.limits.permissions = 2);
+    let mut world = World::with(|config| config.terms.limits.permissions = 2);
     let (mut client, relayed) = world.allocated("ann");
     assert_eq!(permit(&mut world, &mut client, &["192.0.2.1:1"]), 0);
     world.pass(Duration::from_secs(100));
@@ -84,7 +84,7 @@ fn permissions_are_bounded_and_expired_ones_make_room() {
 
 #[test]
 fn peers_that_can_never_have_room_together_are_not_looked_at_one_by_one() {
-    let mut world = World::with(|config| config.limits.permissions = 2);
+    let mut world = World::with(|config| config.terms.limits.permissions = 2);
     let (mut client, _) = world.allocated("ann");
     assert_eq!(permit(&mut world, &mut client, &["192.0.2.1:1", "10.0.0.1:1"]), 403);
     assert_eq!(permit(&mut world, &mut client, &["192.0.2.1:1", "192.0.2.2:1", "10.0.0.1:1"]), 508);
@@ -114,7 +114,8 @@ fn no_way_leads_to_a_denied_peer() {
 #[test]
 fn the_deployment_opens_and_closes_peers() {
     let mut world = World::with(|config| {
-        config.peers = PeerPolicy::new(vec!["10.200.0.0/16".parse().unwrap()], vec!["192.0.2.0/24".parse().unwrap()]);
+        config.terms.peers =
+            PeerPolicy::new(vec!["10.200.0.0/16".parse().unwrap()], vec!["192.0.2.0/24".parse().unwrap()]);
     });
     let (mut client, _) = world.allocated("ann");
     assert_eq!(permit(&mut world, &mut client, &["10.200.0.1:1"]), 0);
@@ -130,7 +131,7 @@ fn the_machine_itself_is_no_peer_except_where_it_relays() {
         ])
         .unwrap();
         // Whatever is opened.
-        config.peers = PeerPolicy::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], vec![]);
+        config.terms.peers = PeerPolicy::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], vec![]);
     });
     world.shared.set_own_addresses(&["198.51.100.77", "2001:db8::77"].map(|own| own.parse().unwrap()));
     let mut client = world.client("ann");
@@ -167,7 +168,7 @@ fn an_address_that_the_machine_gets_later_is_no_peer_from_then_on() {
 #[test]
 fn a_deny_of_the_user_closes_calls_through_one_node_too() {
     let mut world = World::with(|config| {
-        config.peers = PeerPolicy::new(vec![], vec!["203.0.113.7/32".parse().unwrap()]);
+        config.terms.peers = PeerPolicy::new(vec![], vec!["203.0.113.7/32".parse().unwrap()]);
     });
     let (mut client, _) = world.allocated("ann");
     assert_eq!(permit(&mut world, &mut client, &["203.0.113.7:50001"]), 403);

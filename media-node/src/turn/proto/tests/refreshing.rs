@@ -136,7 +136,7 @@ fn timers_are_asked_in_order_and_spurious_calls_are_harmless() {
 
 #[test]
 fn many_expiries_at_once_are_worked_off_in_bounded_calls() {
-    let mut world = World::with(|config| config.quotas.per_user = 1000);
+    let mut world = World::with(|config| config.terms.quotas.per_user = 1000);
     for _ in 0..200 {
         let mut client = world.client("ann");
         let draft = client.allocate();

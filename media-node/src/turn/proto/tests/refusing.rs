@@ -61,7 +61,7 @@ fn each_reason_for_a_486_or_508_is_counted_apart() {
         }),
     ];
     for (why, code, step) in reasons {
-        let mut world = World::with(|config| (config.quotas.per_user, config.quotas.total) = (1, 2));
+        let mut world = World::with(|config| (config.terms.quotas.per_user, config.terms.quotas.total) = (1, 2));
         assert_eq!(step(&mut world), code, "{why:?}");
         assert_eq!(refused(&world), [(why, 1)], "{why:?}");
         world.pass(Duration::from_hours(1));
@@ -93,7 +93,7 @@ fn an_allocation_of_two_families_is_refused_once_if_it_gets_neither_and_not_at_a
 
 #[test]
 fn a_pair_that_the_quota_has_no_room_for_is_refused_by_the_quota() {
-    let mut world = World::with(|config| config.quotas.per_user = 1);
+    let mut world = World::with(|config| config.terms.quotas.per_user = 1);
     let mut client = world.client("ann");
     let draft = client.allocate().with(EVEN_PORT, &[0x80]);
     assert_eq!(world.ask(&client, draft).code(), 486);
@@ -103,7 +103,7 @@ fn a_pair_that_the_quota_has_no_room_for_is_refused_by_the_quota() {
 
 #[test]
 fn permissions_and_channels_past_their_limits_are_counted() {
-    let mut world = World::with(|config| (config.limits.permissions, config.limits.channels) = (2, 1));
+    let mut world = World::with(|config| (config.terms.limits.permissions, config.terms.limits.channels) = (2, 1));
     let (mut client, _) = world.allocated("ann");
     let mut bind = |world: &mut World, number: u8, peer: &str| {
         let draft = client.request(method::CHANNEL_BIND).with(CHANNEL_NUMBER, &[0x40, number, 0, 0]);
@@ -165,7 +165,7 @@ fn to_client(world: &mut World, relayed: SocketAddr) -> usize {
 #[test]
 fn an_allocation_relays_as_much_as_it_may_each_way_and_others_are_not_affected() {
     // 1000 packets a second, and 250 at once.
-    let mut world = World::with(|config| config.quotas.bandwidth_per_allocation = Some(8_000_000));
+    let mut world = World::with(|config| config.terms.quotas.bandwidth_per_allocation = Some(8_000_000));
     let (mut ann, at_ann) = world.allocated("ann");
     let (mut bob, _) = world.allocated("bob");
     permit(&mut world, &mut ann);
@@ -187,7 +187,7 @@ fn without_a_limit_everything_is_relayed_and_what_has_no_permission_uses_up_noth
     let (mut ann, at_ann) = world.allocated("ann");
     permit(&mut world, &mut ann);
     assert_eq!((to_peer(&mut world, &mut ann), to_client(&mut world, at_ann)), (2000, 2000));
-    let mut world = World::with(|config| config.quotas.bandwidth_per_allocation = Some(8));
+    let mut world = World::with(|config| config.terms.quotas.bandwidth_per_allocation = Some(8));
     let (mut ann, at_ann) = world.allocated("ann");
     for _ in 0..3 {
         assert!(world.peer_sends(at_ann, super::peer(), &vec![0; 60_000]).is_none());

@@ -93,6 +93,38 @@ fn the_message_about_a_certificate_does_not_change_from_look_to_look() {
     assert_eq!(at(now()), at(in_days(4)));
 }
 
+/// A node in this state that runs these limits.
+fn runs(state: NodeState, hash: &str, problem: Option<&str>) -> NodeStatus {
+    let limits = Limits { hash: hash.into(), problem: problem.map(str::to_owned) };
+    NodeStatus { limits: Some(limits), ..node(state) }
+}
+
+#[test]
+fn limits_that_serving_nodes_do_not_run_yet_are_told_of_with_the_slots() {
+    use NodeState::{Active, Drained, Draining, Starting};
+    let behind = "serve by quotas, peers and capacity of before: the kubelet brings the new ones within two minutes, and no relay restarts; if it does not, read the logs of these nodes and the Events of their machines";
+    let old = || runs(Active, "old", None);
+    let new = || runs(Active, "new", None);
+    for (case, nodes, expected) in [
+        ("all run them", vec![new(), new()], None),
+        ("an older release does not say", vec![node(Active), new()], None),
+        ("one that starts reads them, one that is drained needs none", vec![runs(Starting, "old", None), runs(Drained, "old", None)], None),
+        ("some do not yet", vec![old(), new(), runs(Draining, "old", None)], Some(("NodesBehind", format!("slots 0, 2 {behind}")))),
+        (
+            "one has refused them",
+            vec![old(), runs(Active, "old", Some("limits.yaml: quotas: x"))],
+            Some((
+                "Refused",
+                "quotas, peers and capacity as they are written are refused on slot 1, where those before go on: write others, or give these relays an image of this release (limits.yaml: quotas: x)".to_owned(),
+            )),
+        ),
+        ("what was refused is taken back, and the kubelet has not brought that yet", vec![runs(Active, "new", Some("x"))], None),
+    ] {
+        let told = limits_pending(&numbered(&nodes), "new").map(|told| (told.reason, told.message));
+        assert_eq!(told, expected, "{case}");
+    }
+}
+
 #[test]
 fn peers_that_were_granted_are_named_once_sorted_and_not_without_end() {
     let granted = |addresses: &[&str]| {

@@ -1,0 +1,79 @@
+//! `limits.yaml`: what may be changed while nodes run. They follow it, so it is no part of the revision: a change of it ends
+//! no session and exchanges no node.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{
+    config::{LIMITS_FILE, seconds},
+    meta,
+};
+use crate::turnregion::validate::{Identity, ManagedRegion, NicCapacity, NodeQuotas};
+use crate::yaml;
+
+/// Name of the ConfigMap. The same whatever is in it: a pod that runs can be brought another text, not another ConfigMap.
+pub fn name(region: &Identity) -> String {
+    format!("{}-limits", region.name)
+}
+
+/// The ConfigMap, and the hash by which nodes tell what they run.
+pub fn config_map(region: &ManagedRegion) -> (ConfigMap, String) {
+    let text = limits_yaml(region);
+    let hash = hash(&text);
+    let map = ConfigMap {
+        metadata: meta(&region.identity, name(&region.identity)),
+        data: Some(BTreeMap::from([(LIMITS_FILE.to_owned(), text)])),
+        ..ConfigMap::default()
+    };
+    (map, hash)
+}
+
+/// SHA-256, lower-case hex: that of [`rtcfleet_node_api::Limits`].
+fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn limits_yaml(region: &ManagedRegion) -> String {
+    let mut limits = json!({
+        "relay": {"allowPeers": region.allow_peers, "denyPeers": region.deny_peers},
+        "auth": {"maxTtl": seconds(region.max_ttl)},
+        "quotas": quotas(&region.quotas),
+    });
+    if let Some(nic) = nic(&region.nic) {
+        limits["capacity"] = json!({ "nic": nic });
+    }
+    yaml::text(&limits)
+}
+
+fn quotas(quotas: &NodeQuotas) -> Value {
+    let NodeQuotas { per_user, per_node, bandwidth } = quotas;
+    let mut value = json!({"allocationsPerUser": per_user, "allocations": per_node});
+    if let Some(bandwidth) = bandwidth {
+        value["bandwidthPerAllocation"] = bandwidth.to_string().into();
+    }
+    value
+}
+
+fn nic(capacity: &NicCapacity) -> Option<Map<String, Value>> {
+    let NicCapacity { tx, rx, packets } = capacity;
+    let written = [("tx", tx), ("rx", rx), ("packets", packets)];
+    let written: Map<String, Value> = written
+        .into_iter()
+        .filter_map(|(key, rate)| Some((key.to_owned(), rate.as_ref()?.to_string().into())))
+        .collect();
+    (!written.is_empty()).then_some(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FIPS 180-2, appendix B.1. The node's test has the same.
+    #[test]
+    fn a_hash_is_what_a_node_makes_of_the_same_bytes() {
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}
