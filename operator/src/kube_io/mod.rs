@@ -6,6 +6,7 @@ mod compare;
 mod delete;
 mod error;
 mod events;
+mod packed;
 #[cfg(test)]
 pub mod testing;
 
@@ -17,6 +18,7 @@ pub use compare::{differs, same_status};
 pub use delete::{Deletion, delete};
 pub use error::{IoError, is_already_exists, is_conflict, is_namespace_ending, is_not_found};
 pub use events::{Note, Recorder};
+pub use packed::Packed;
 
 use crate::decisions::ObjectRef;
 

@@ -17,7 +17,7 @@ use rtcfleet_crds::{TurnRegion, labels};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::kube_io::slim;
+use crate::kube_io::{Packed, slim};
 
 /// A TurnRegion that may be malformed: one that is must not stop the watch of the others.
 pub type Guarded = DeserializeGuard<TurnRegion>;
@@ -26,7 +26,7 @@ pub type Guarded = DeserializeGuard<TurnRegion>;
 #[derive(Clone)]
 pub struct Caches {
     pub regions: Store<Guarded>,
-    pub deployments: Store<Deployment>,
+    pub deployments: Store<Packed<Deployment>>,
     pub pods: Store<Pod>,
     pub config_maps: Store<ConfigMap>,
     pub budgets: Store<PodDisruptionBudget>,
@@ -74,12 +74,13 @@ impl Caches {
     pub fn new(client: &Client) -> (Self, Triggers) {
         let ours = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
         let filled = Filled::new();
-        let (regions, region_events) = watched(client, watcher::Config::default(), slim, (&filled, 0));
-        let (deployments, deployment_events) = watched(client, ours.clone(), slim, (&filled, 1));
+        let everything = watcher::Config::default;
+        let (regions, region_events) = watched(client, everything(), slimmed::<Guarded>, (&filled, 0));
+        let (deployments, deployment_events) = watched(client, ours.clone(), packed, (&filled, 1));
         let (pods, pod_events) = watched(client, ours.clone(), slim_pod, (&filled, 2));
-        let (config_maps, config_map_events) = watched(client, ours.clone(), slim, (&filled, 3));
-        let (budgets, budget_events) = watched(client, ours, slim, (&filled, 4));
-        let (machines, machine_events) = watched(client, watcher::Config::default(), slim_machine, (&filled, 5));
+        let (config_maps, config_map_events) = watched(client, ours.clone(), slimmed::<ConfigMap>, (&filled, 3));
+        let (budgets, budget_events) = watched(client, ours, slimmed::<PodDisruptionBudget>, (&filled, 4));
+        let (machines, machine_events) = watched(client, everything(), slim_machine, (&filled, 5));
         let caches = Self { regions, deployments, pods, config_maps, budgets, machines, filled };
         let triggers = Triggers {
             regions: changed(region_events, spec_of).map_ok(|touched| touched.object).boxed(),
@@ -118,20 +119,22 @@ fn touched<K>(event: watcher::Event<K>) -> Option<Touched<K>> {
     }
 }
 
-fn watched<K>(
+/// A store of what `kept` makes of the objects.
+fn watched<K, Kept>(
     client: &Client,
     config: watcher::Config,
-    slim: fn(&mut K),
+    kept: fn(K) -> Option<Kept>,
     (filled, store): (&Filled, u8),
-) -> (Store<K>, Events<K>)
+) -> (Store<Kept>, Events<Kept>)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+    Kept: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     let filled = filled.clone();
     let (reader, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client.clone()), config)
         .default_backoff()
-        .modify(slim)
+        .try_filter_map(move |event| std::future::ready(Ok(map(event, kept))))
         .reflect(writer)
         .inspect(move |event| {
             if let Ok(watcher::Event::InitDone) = event {
@@ -141,26 +144,49 @@ where
         .try_filter_map(async |event| Ok(touched(event)))
         .inspect(|event| {
             if let Err(error) = event {
-                tracing::warn!(kind = %K::kind(&()), %error, "a watch broke off and is begun again");
+                tracing::warn!(kind = %Kept::kind(&()), %error, "a watch broke off and is begun again");
             }
         });
     (reader, events.boxed())
 }
 
+fn map<K, Kept>(event: watcher::Event<K>, kept: fn(K) -> Option<Kept>) -> Option<watcher::Event<Kept>> {
+    Some(match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(kept(object)?),
+        watcher::Event::Delete(object) => watcher::Event::Delete(kept(object)?),
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(kept(object)?),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    })
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the signature of what may keep nothing")]
+fn slimmed<K: Resource>(mut object: K) -> Option<K> {
+    slim(&mut object);
+    Some(object)
+}
+
+/// There is one for every node, and all of it is compared with what it should be.
+fn packed(mut deployment: Deployment) -> Option<Packed<Deployment>> {
+    slim(&mut deployment);
+    deployment.status = None;
+    Packed::of(deployment)
+}
+
 /// What is looked at of a pod (see `observed.rs`): there is one for every node.
-fn slim_pod(pod: &mut Pod) {
-    slim(pod);
-    pod.spec = pod.spec.take().map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
+fn slim_pod(pod: Pod) -> Option<Pod> {
+    let mut pod = slimmed(pod)?;
+    pod.spec = pod.spec.map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
+    Some(pod)
 }
 
 /// What is looked at of a machine. The list of its images alone can be 10 kB.
-fn slim_machine(machine: &mut Node) {
-    slim(machine);
-    let spec = machine.spec.take().unwrap_or_default();
-    machine.spec = Some(NodeSpec { taints: spec.taints, unschedulable: spec.unschedulable, ..NodeSpec::default() });
-    let status = machine.status.take().unwrap_or_default();
-    let (addresses, conditions) = (status.addresses, status.conditions);
-    machine.status = Some(NodeStatus { addresses, conditions, ..NodeStatus::default() });
+fn slim_machine(machine: Node) -> Option<Node> {
+    let Node { metadata, spec, status } = slimmed(machine)?;
+    let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
+    let spec = NodeSpec { taints: spec.taints, unschedulable: spec.unschedulable, ..NodeSpec::default() };
+    let status = NodeStatus { addresses: status.addresses, conditions: status.conditions, ..NodeStatus::default() };
+    Some(Node { metadata, spec: Some(spec), status: Some(status) })
 }
 
 /// Leaves out events of objects of which nothing that `what` looks at has changed. Bounded: what is gone is forgotten.
@@ -322,7 +348,7 @@ mod tests {
         kept.spec =
             Some(NodeSpec { unschedulable: Some(true), pod_cidr: Some("10.1.0.0/24".into()), ..NodeSpec::default() });
         let whole = kept.clone();
-        slim_machine(&mut kept);
+        let kept = slim_machine(kept).unwrap();
         let region = managed("{}");
         let placed = |node: &Node| {
             let mut node = node.clone();

@@ -7,18 +7,19 @@ use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
 use rtcfleet_crds::labels;
 
 use super::build::{admin_secret_name, admin_server_name};
 use super::caches::Caches;
-use super::observed::{Machine, Observed, by_slot, reachable, slots};
+use super::observed::{Machine, Observed, by_slot, is_ready, slots};
 use super::secrets::{AuthSecret, TlsSecret};
 use super::validate::{ADMIN_PORT, Identity, ManagedRegion};
 use crate::context::Ctx;
 use crate::error::with_causes;
 use crate::fleet::slot::{NodeReport, Slot};
-use crate::kube_io::{self, IoError};
+use crate::kube_io::{self, IoError, Packed};
 use crate::node_client::NodeTarget;
 
 /// Where kubelets say that they are alive, in a Lease that has their machine's name.
@@ -42,9 +43,10 @@ pub async fn dereference(region: &ManagedRegion, caches: &Caches, ctx: &Ctx) -> 
     let nodes = caches.machines.state();
     let mut machines: Vec<Machine> = nodes.iter().filter_map(|node| Machine::of(node, region)).collect();
     machines.sort_by(|a, b| a.name.cmp(&b.name));
-    let reachable = reachable(nodes.iter().map(AsRef::as_ref));
-    let deployments = by_slot(&identity.name, of_region(identity, &caches.deployments.state()));
-    let found = slots(&deployments, &of_region(identity, &caches.pods.state()), &reachable);
+    let packed = of_region(identity, &caches.deployments.state());
+    let deployments = by_slot(&identity.name, packed.iter().filter_map(Packed::unpacked).collect());
+    let is_reachable = |name: &str| caches.machines.get(&ObjectRef::new(name)).is_some_and(|node| is_ready(&node));
+    let found = slots(&deployments, &of_region(identity, &caches.pods.state()), is_reachable);
     let mut slots: Vec<Slot> =
         stream::iter(found).map(|slot| asked(slot, identity, ctx)).buffered(ASKED_AT_A_TIME).collect().await;
     for slot in slots.iter_mut().filter(|slot| slot.is_silent() && !slot.is_lost).take(MISSED_AT_A_TIME) {

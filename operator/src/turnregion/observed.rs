@@ -1,6 +1,6 @@
 //! What is there: machines, slots and their nodes, as values that the pure steps can look at. No client, no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -114,12 +114,8 @@ impl Machine {
     }
 }
 
-/// Machines whose kubelets are heard of, whatever region they are of.
-pub fn reachable<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeSet<String> {
-    nodes.filter(|node| is_ready(node)).map(ResourceExt::name_any).collect()
-}
-
-fn is_ready(node: &Node) -> bool {
+/// Its kubelet is heard of.
+pub fn is_ready(node: &Node) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
@@ -153,12 +149,13 @@ pub fn by_slot(region: &str, deployments: Vec<Deployment>) -> BTreeMap<u32, Depl
     deployments.into_iter().filter_map(|deployment| Some((slot(&deployment)?, deployment))).collect()
 }
 
-/// Puts Deployments and pods together, sorted by slot.
-pub fn slots(deployments: &BTreeMap<u32, Deployment>, pods: &[Pod], reachable: &BTreeSet<String>) -> Vec<Slot> {
-    deployments.iter().map(|(index, deployment)| slot(*index, deployment, pod_of(*index, pods), reachable)).collect()
+/// Puts Deployments and pods together, sorted by slot. `is_reachable` knows machines by name.
+pub fn slots(deployments: &BTreeMap<u32, Deployment>, pods: &[Pod], is_reachable: impl Fn(&str) -> bool) -> Vec<Slot> {
+    let one = |(index, deployment): (&u32, &Deployment)| slot(*index, deployment, pod_of(*index, pods), &is_reachable);
+    deployments.iter().map(one).collect()
 }
 
-fn slot(index: u32, deployment: &Deployment, pod: Option<NodePod>, reachable: &BTreeSet<String>) -> Slot {
+fn slot(index: u32, deployment: &Deployment, pod: Option<NodePod>, is_reachable: impl Fn(&str) -> bool) -> Slot {
     let template = deployment.spec.as_ref().map(|spec| &spec.template);
     let annotations = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref());
     let machine = pod.as_ref().and_then(|pod| pod.machine.as_deref());
@@ -168,7 +165,7 @@ fn slot(index: u32, deployment: &Deployment, pod: Option<NodePod>, reachable: &B
         revision: annotations.and_then(|annotations| annotations.get(REVISION)).cloned(),
         intent: deployment.annotations().get(INTENT).and_then(|text| Intent::parse(text)),
         is_being_deleted: deployment.metadata.deletion_timestamp.is_some(),
-        is_lost: machine.is_some_and(|machine| !reachable.contains(machine)),
+        is_lost: machine.is_some_and(|machine| !is_reachable(machine)),
         pod,
         node: NodeReport::Absent,
     }
