@@ -24,7 +24,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 const MAX_CIDRS: usize = 1000;
 
-const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9443);
 const DEFAULT_ON_TERMINATE: Duration = Duration::from_secs(30);
 const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
@@ -134,7 +134,8 @@ pub fn items<T>(path: &str, list: Option<List<T>>, max: usize, m: &mut Mistakes)
     found
 }
 
-fn within(
+/// `value`, if it is in the range that `instead` tells of; else a mistake.
+pub fn within(
     path: &str,
     value: Duration,
     min: Duration,
@@ -313,7 +314,7 @@ fn probe_interval_of(probe: Option<RawProbe>, m: &mut Mistakes) -> Option<Durati
     }
 }
 
-fn admin_of(admin: Option<RawAdmin>, base: &Path, overrides: &Overrides, m: &mut Mistakes) -> Option<Admin> {
+pub fn admin_of(admin: Option<RawAdmin>, base: &Path, overrides: &Overrides, m: &mut Mistakes) -> Option<Admin> {
     let Some(RawAdmin { address, certificate, key, client_ca }) = admin else {
         if let Some(address) = overrides.admin_address {
             missing(

@@ -2,11 +2,11 @@
 //! its path, not only the first.
 
 pub mod capacity;
-mod check;
+pub(crate) mod check;
 mod listeners;
 pub mod machines;
-mod raw;
-mod values;
+pub(crate) mod raw;
+pub(crate) mod values;
 pub mod warnings;
 pub mod yaml;
 
@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 pub use capacity::Capacity;
 pub use yaml::{Mistake, Mistakes};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, Role};
 use crate::turn::proto::{Limits, PortRange, Quotas, Realm, RelayAddresses};
 
 /// What `media-node turn` runs by.
@@ -138,6 +138,12 @@ pub enum Threads {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConfigHash([u8; 32]);
 
+impl ConfigHash {
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+}
+
 impl fmt::Display for ConfigHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -186,7 +192,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<TurnConfig, ConfigErro
 /// Checks `text`; relative paths in it start at `base`.
 pub fn parse(text: &str, base: &Path, overrides: &Overrides) -> Result<TurnConfig, Mistakes> {
     let (raw, mistakes) = yaml::read::<raw::RawTurn>(text);
-    let hash = ConfigHash(Sha256::digest(text.as_bytes()).into());
+    let hash = ConfigHash::of(text);
     check::check(raw, mistakes, base, overrides, hash)
 }
 
@@ -196,8 +202,12 @@ pub fn json_schema() -> schemars::Schema {
 }
 
 /// Prints it, for `media-node config-schema`.
-pub fn print_schema() -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(&json_schema()).unwrap_or_default() + "\n";
+pub fn print_schema(role: Role) -> Result<(), Failure> {
+    let schema = match role {
+        Role::Turn => json_schema(),
+        Role::Probe => crate::probe::config::json_schema(),
+    };
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n";
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Running(format!("stdout: {error}")))
 }
 
@@ -213,11 +223,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// For the command line: the same forms as in the file.
+pub(crate) fn parse_written<T: values::Written>(text: &str) -> Result<T, String> {
+    values::parse(text)
+}
+
+/// For the command line: the same forms as in the file.
 pub fn parse_socket_address(text: &str) -> Result<SocketAddr, String> {
     values::parse(text)
 }
 
-fn read_text(path: &Path) -> Result<String, ConfigError> {
+/// The file at `path`, if it is not larger than a configuration file can be.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
