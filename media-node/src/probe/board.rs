@@ -163,6 +163,8 @@ fn millis(time: &Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
+const NOTHING: Known = Known { spots: 0, spot_at: None, target_at: None, no_socket_at: None, starved_at: None };
+
 /// Shared by all probes of a process and whoever reads of them.
 #[derive(Debug, Default)]
 pub struct Board(Mutex<State>);
@@ -189,7 +191,7 @@ impl Board {
         for key in keys {
             state.records.entry(key.clone()).or_default();
         }
-        let known = state.known.unwrap_or(Known { spots, spot_at: None, target_at: None, no_socket_at: None });
+        let known = state.known.unwrap_or(Known { spots, ..NOTHING });
         state.known = Some(Known { spots, ..known });
         (state.interval, state.config_hash, state.config_stale) = (interval, hash, false);
     }
@@ -250,6 +252,13 @@ impl Board {
         }
     }
 
+    /// This process came to its work too late.
+    pub fn starved(&self, now: Instant) {
+        if let Some(known) = &mut self.state().known {
+            known.starved_at = Some(now);
+        }
+    }
+
     pub fn spot_answered(&self, now: Instant) {
         if let Some(known) = &mut self.state().known {
             known.spot_at = Some(now);
@@ -258,7 +267,7 @@ impl Board {
 
     pub fn canary(&self, now: Instant) -> api::Canary {
         let state = self.state();
-        let known = state.known.unwrap_or(Known { spots: 0, spot_at: None, target_at: None, no_socket_at: None });
+        let known = state.known.unwrap_or(NOTHING);
         canary::judge(known, state.interval, now)
     }
 

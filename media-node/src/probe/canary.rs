@@ -92,6 +92,14 @@ pub struct Known {
     pub target_at: Option<Instant>,
     /// When this machine last had no socket for a probe.
     pub no_socket_at: Option<Instant>,
+    /// When this process last came to its work so late that probes may have failed by that.
+    pub starved_at: Option<Instant>,
+}
+
+/// How late this process may come to its work, in probes that may take so long, before it is no judge of others: what
+/// answers later than a packet is waited for is called lost.
+pub fn may_be_late(timeout: Duration) -> Duration {
+    timeout / 5
 }
 
 /// For how long an answer counts: three tries, and never less than a few seconds.
@@ -102,9 +110,11 @@ pub fn memory(interval: Duration) -> Duration {
 /// Whether the prober's word counts, and why.
 pub fn judge(known: Known, interval: Duration, now: Instant) -> api::Canary {
     let lately = |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) <= memory(interval));
-    let Known { spots, spot_at, target_at, no_socket_at } = known;
+    let Known { spots, spot_at, target_at, no_socket_at, starved_at } = known;
     let (ok, detail) = if lately(no_socket_at) {
         (false, "this machine has no sockets left for probes")
+    } else if lately(starved_at) {
+        (false, "this prober is short of processor time")
     } else {
         match (spots, lately(spot_at), lately(target_at)) {
             (0, _, true) => (true, "a target answered lately"),
@@ -125,7 +135,7 @@ mod tests {
         let start = Instant::now();
         let now = start + Duration::from_mins(1);
         let (late, early) = (Some(now), Some(start));
-        let quiet = Known { spots: 0, spot_at: None, target_at: None, no_socket_at: None };
+        let quiet = Known { spots: 0, spot_at: None, target_at: None, no_socket_at: None, starved_at: None };
         for (case, known, ok) in [
             ("nothing is known", quiet, false),
             ("a target answered", Known { target_at: late, ..quiet }, true),
@@ -134,6 +144,8 @@ mod tests {
             ("a canary answered", Known { spots: 2, spot_at: late, ..quiet }, true),
             ("a canary answered long ago", Known { spots: 2, spot_at: early, ..quiet }, false),
             ("no sockets", Known { target_at: late, no_socket_at: late, ..quiet }, false),
+            ("no time", Known { target_at: late, starved_at: late, ..quiet }, false),
+            ("no time long ago", Known { target_at: late, starved_at: early, ..quiet }, true),
             ("no sockets long ago", Known { target_at: late, no_socket_at: early, ..quiet }, true),
         ] {
             let canary = judge(known, Duration::from_secs(1), now);

@@ -35,6 +35,8 @@ use super::{
 const SPREAD: Duration = Duration::from_secs(10);
 /// Looks at what must be refused at one time.
 const SECURITY_LOOKS: usize = 32;
+/// Between two looks at how late this thread is.
+const LATENESS: Duration = Duration::from_millis(100);
 /// For a canary's answer, or the interval if that is shorter.
 const CANARY: Duration = Duration::from_secs(1);
 
@@ -188,6 +190,7 @@ impl Rounds {
                 }
             });
         }
+        self.tasks.spawn(watch_itself(Arc::clone(common), stopped));
         stop
     }
 
@@ -197,6 +200,22 @@ impl Rounds {
         self.spots = None;
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(patience, all).await;
+    }
+}
+
+/// Whether this thread comes to its work in time. All probes are on it.
+async fn watch_itself(common: Arc<Common>, mut stopped: watch::Receiver<()>) {
+    let most = canary::may_be_late(common.settings.timeout);
+    loop {
+        let due = Instant::now() + LATENESS;
+        tokio::select! {
+            () = sleep_until(due.into()) => {}
+            _ = stopped.changed() => return,
+        }
+        let now = Instant::now();
+        if now.saturating_duration_since(due) > most {
+            common.board.starved(now);
+        }
     }
 }
 

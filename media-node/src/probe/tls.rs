@@ -100,6 +100,10 @@ fn certificate(why: &CertificateError) -> (String, Option<Timestamp>) {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             ("the certificate's chain leads to no authority that is trusted here".to_owned(), None)
         }
+        other if other.to_string().contains("CaUsedAsEndEntity") => (
+            "the certificate is an authority's (CA:TRUE), which no server may show: make one with CA:FALSE".to_owned(),
+            None,
+        ),
         other => (other.to_string(), None),
     }
 }

@@ -319,7 +319,7 @@ fn a_prober_goes_on_and_tells_of_a_dead_node_within_two_intervals_and_of_its_ret
     let (listener, uri) = (plan.listener, format!("turn:{}", plan.listener));
     let node = plan.start();
     let prober = Prober::start(&format!(
-        "interval: 250ms\nsecurity: {{interval: 1s}}\ntargets: [{{name: north-0, region: north, uri: '{uri}'}}]"
+        "interval: 500ms\nsecurity: {{interval: 1s}}\ntargets: [{{name: north-0, region: north, uri: '{uri}'}}]"
     ));
     let (said, _) = prober.until("three good verdicts and a look at security", |said| {
         let one = said.verdicts.first();
@@ -393,7 +393,7 @@ fn a_canary_of_the_configuration_decides_whether_the_word_of_a_prober_counts() {
     let node = Plan::new().start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let spot = listener.local_addr().unwrap();
-    let yaml = |spots: &str| format!("interval: 250ms\ncanary: [{spots}]\ntargets: []");
+    let yaml = |spots: &str| format!("interval: 1s\ncanary: [{spots}]\ntargets: []");
     let prober = Prober::start(&yaml(&format!("'tcp:{spot}'")));
     prober.until("a canary that accepts", |said| said.canary.ok);
     Prober::write(&prober.files, &yaml(&format!("'stun:127.0.0.1:{}'", free_port())));
