@@ -1,4 +1,4 @@
-//! Fuzzes the TURN core without nightly: the inputs of `fuzz/corpus`, and mutations of them by a seeded RNG.
+//! Fuzzes the TURN core and the prober's client without nightly: the inputs of `fuzz/corpus`, and mutations of them by a seeded RNG.
 //!
 //! ```text
 //! cargo run --release -p media-node --features test-support --example fuzz-driver -- --seconds 60
@@ -15,7 +15,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
-use media_node::turn::proto::{Drop, Method, Outcome, ShardSnapshot, fuzzing};
+use media_node::{
+    probe::session::fuzzing as prober,
+    turn::proto::{Drop, Method, Outcome, ShardSnapshot, fuzzing},
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -43,15 +46,17 @@ struct Args {
 enum Target {
     Decode,
     Server,
+    Prober,
 }
 
 impl Target {
-    const ALL: [Self; 2] = [Self::Decode, Self::Server];
+    const ALL: [Self; 3] = [Self::Decode, Self::Server, Self::Prober];
 
     fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
             Self::Server => "server",
+            Self::Prober => "prober",
         }
     }
 
@@ -62,6 +67,10 @@ impl Target {
                 ShardSnapshot::default()
             }
             Self::Server => fuzzing::server(input),
+            Self::Prober => {
+                prober::session(input);
+                ShardSnapshot::default()
+            }
         }
     }
 
@@ -83,9 +92,9 @@ fn main() -> ExitCode {
         (Some(input), Some(target)) => replay(target, &input),
         _ if args.write_corpus => write_corpus(),
         _ => Target::ALL.into_iter().try_for_each(|target| {
-            // Parsing is simple and fast: a sixth of the time is plenty.
-            let share = if target == Target::Decode { 1 } else { 5 };
-            fuzz(target, seed, Duration::from_secs(args.seconds) * share / 6)
+            // The others are simple and fast: a seventh of the time is plenty for each.
+            let share = if target == Target::Server { 5 } else { 1 };
+            fuzz(target, seed, Duration::from_secs(args.seconds) * share / 7)
         }),
     };
     match outcome {
@@ -228,7 +237,8 @@ fn everything_reached(reached: &ShardSnapshot) -> Result<(), String> {
     Ok(())
 }
 
-/// For the parser, a message of each kind. For the whole core, random inputs as long as they reach something new.
+/// For the parser, a message of each kind. For the whole core, random inputs as long as they reach something new. For the
+/// prober, those that make a server let it send packets.
 fn write_corpus() -> Result<(), String> {
     for (name, bytes) in fuzzing::messages() {
         write(&Target::Decode.corpus().join(name), &bytes)?;
@@ -242,6 +252,18 @@ fn write_corpus() -> Result<(), String> {
         if !names.is_subset(&known) {
             known.extend(names);
             write(&Target::Server.corpus().join(format!("{n:05}")), &bytes)?;
+        }
+    }
+    let mut found = 0;
+    for n in 0..1_000_000 {
+        let len = rng.random_range(16..=300);
+        let bytes: Vec<u8> = (0..len).map(|_| rng.random()).collect();
+        if prober::session(&bytes) {
+            found += 1;
+            write(&Target::Prober.corpus().join(format!("{n:06}")), &bytes)?;
+        }
+        if found == 16 {
+            break;
         }
     }
     println!("the corpus reaches {} kinds of answers, drops and relaying", known.len());

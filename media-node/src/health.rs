@@ -60,7 +60,12 @@ async fn readyz(State(app): State<App>) -> Response {
 }
 
 async fn render(State(app): State<App>) -> Response {
-    match app.metrics.render() {
+    page(&app.metrics)
+}
+
+/// What `/metrics` answers.
+pub fn page(metrics: &Metrics) -> Response {
+    match metrics.render() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::admin::tls::TlsFiles;
+use crate::{admin::tls::TlsFiles, cli::Failure};
 
 /// Connections at one time from other machines; one more is closed.
 const FROM_OTHERS: usize = 64;
@@ -47,6 +47,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a refused request is answered with.
 pub fn problem(status: StatusCode, message: impl Into<String>) -> Response {
     (status, Json(Problem { message: message.into() })).into_response()
+}
+
+/// Opens the address that stands at `key` of the configuration.
+pub async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::Running(format!("{key}: {address}: {error}: end what listens there, or write another address"))
+    })
 }
 
 /// Serves until the process ends. With `tls` every connection is mutual TLS.

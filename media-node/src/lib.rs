@@ -12,5 +12,6 @@ mod machine;
 mod metrics;
 mod node;
 mod pem;
+pub mod probe;
 mod process;
 pub mod turn;

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use media_node::{
     cli::{Cli, Command, Failure},
-    config, credentials, turn,
+    config, credentials, probe, turn,
 };
 
 fn main() -> ExitCode {
@@ -19,7 +19,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Turn(args) => turn::role::run(&args),
-        Command::ConfigSchema => config::print_schema(),
+        Command::Probe(args) => probe::role::run(&args),
+        Command::ConfigSchema(args) => config::print_schema(args.role),
         Command::Credentials(args) => credentials::print(&args),
     }
 }

@@ -34,8 +34,13 @@ pub struct Metrics(Registry);
 
 impl Metrics {
     pub fn new(node: Arc<Node>) -> Self {
+        Self::of(NodeCollector(node))
+    }
+
+    /// Of a role that has metrics of its own.
+    pub fn of(collector: impl Collector) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(NodeCollector(node)));
+        registry.register_collector(Box::new(collector));
         Self(registry)
     }
 
@@ -62,10 +67,10 @@ impl Collector for NodeCollector {
 }
 
 /// Metrics being written: a family a call.
-struct Page<'a>(DescriptorEncoder<'a>);
+pub struct Page<'a>(pub DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    fn counters<L: EncodeLabelSet>(
+    pub fn counters<L: EncodeLabelSet>(
         &mut self,
         name: &str,
         help: &str,
@@ -78,7 +83,7 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn gauges<L: EncodeLabelSet>(
+    pub fn gauges<L: EncodeLabelSet>(
         &mut self,
         name: &str,
         help: &str,
@@ -91,11 +96,11 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
+    pub fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
         self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
     }
 
-    fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
+    pub fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
         self.0
             .encode_descriptor(name, help, unit, MetricType::Counter)?
             .encode_counter::<NoLabelSet, _, u64>(&value, None)
@@ -103,7 +108,7 @@ impl Page<'_> {
 }
 
 /// The names that every Prometheus client library uses.
-fn process_metrics(page: &mut Page<'_>) -> fmt::Result {
+pub fn process_metrics(page: &mut Page<'_>) -> fmt::Result {
     let Some(process) = process::read() else { return Ok(()) };
     page.gauge("process_resident_memory", "Memory in RAM.", Some(&Unit::Bytes), process.resident_bytes as f64)?;
     page.counter("process_cpu", "Processor time used, user and system.", Some(&Unit::Seconds), process.cpu_seconds)?;
@@ -111,8 +116,12 @@ fn process_metrics(page: &mut Page<'_>) -> fmt::Result {
     page.gauge("process_max_fds", "Limit on open file descriptors.", None, process.max_fds as f64)
 }
 
+pub fn build_metrics(page: &mut Page<'_>) -> fmt::Result {
+    page.gauges("rtcfleet_build_info", "Release of this binary; always 1.", [([("version", VERSION)], 1.0)])
+}
+
 fn node_metrics(page: &mut Page<'_>, node: &Node) -> fmt::Result {
-    page.gauges("rtcfleet_build_info", "Release of this binary; always 1.", [([("version", VERSION)], 1.0)])?;
+    build_metrics(page)?;
     let state = node.state();
     let states = [NodeState::Starting, NodeState::Active, NodeState::Draining, NodeState::Drained];
     let rows = states.map(|each| ([("state", state_label(each))], f64::from(u8::from(each == state))));

@@ -1,6 +1,6 @@
 //! The admin API's side of mutual TLS: certificate, key and client authorities from files, read again when they change.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore, ServerConfig,
@@ -8,12 +8,16 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     sign::SingleCertAndKey,
 };
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::Admin,
     pem::{Latest, PairContents, PairFiles, PemError, PemFile},
 };
+
+/// Between two looks at the files.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -100,4 +104,21 @@ fn build(admin: &Admin, contents: &Contents) -> Result<ServerConfig, TlsError> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// Looks at the files from now on. What is wrong with them is said once.
+pub async fn follow(tls: Arc<TlsFiles>) {
+    let mut said = String::new();
+    loop {
+        sleep(AGAIN).await;
+        match tls.refresh() {
+            Ok(false) => said.clear(),
+            Ok(true) => tracing::info!("admin certificates have changed: new connections use them"),
+            Err(error) if error.to_string() != said => {
+                said = error.to_string();
+                tracing::warn!(%error, "admin certificates cannot be used: the last ones stay in force");
+            }
+            Err(_) => {}
+        }
+    }
 }

@@ -20,7 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub const MINUTE: Duration = Duration::from_mins(1);
 pub const HOUR: Duration = Duration::from_hours(1);
 
-const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9443);
 const DEFAULT_ON_TERMINATE: Duration = Duration::from_secs(30);
 const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(30);
@@ -131,6 +131,7 @@ pub fn items<T>(path: &str, list: Option<List<T>>, max: usize, m: &mut Mistakes)
     found
 }
 
+/// `value`, if it is in the range that `instead` tells of; else a mistake.
 pub fn within(
     path: &str,
     value: Duration,
@@ -286,7 +287,7 @@ fn probe_interval_of(probe: Option<RawProbe>, m: &mut Mistakes) -> Option<Durati
     }
 }
 
-fn admin_of(admin: Option<RawAdmin>, base: &Path, overrides: &Overrides, m: &mut Mistakes) -> Option<Admin> {
+pub fn admin_of(admin: Option<RawAdmin>, base: &Path, overrides: &Overrides, m: &mut Mistakes) -> Option<Admin> {
     let Some(RawAdmin { address, certificate, key, client_ca }) = admin else {
         if let Some(address) = overrides.admin_address {
             missing(

@@ -3,11 +3,11 @@
 
 pub mod adjustable;
 pub mod capacity;
-mod check;
+pub(crate) mod check;
 mod listeners;
 pub mod machines;
-mod raw;
-mod values;
+pub(crate) mod raw;
+pub(crate) mod values;
 pub mod warnings;
 pub mod yaml;
 
@@ -28,7 +28,7 @@ pub use adjustable::Adjustable;
 pub use capacity::Capacity;
 pub use yaml::{Mistake, Mistakes};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, Role};
 use crate::turn::proto::{PortRange, Realm, RelayAddresses};
 
 /// What `media-node turn` runs by.
@@ -144,7 +144,7 @@ pub enum Threads {
 pub struct ConfigHash([u8; 32]);
 
 impl ConfigHash {
-    fn of(text: &str) -> Self {
+    pub fn of(text: &str) -> Self {
         Self(Sha256::digest(text.as_bytes()).into())
     }
 }
@@ -206,8 +206,12 @@ pub fn json_schema() -> schemars::Schema {
 }
 
 /// Prints it, for `media-node config-schema`.
-pub fn print_schema() -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(&json_schema()).unwrap_or_default() + "\n";
+pub fn print_schema(role: Role) -> Result<(), Failure> {
+    let schema = match role {
+        Role::Turn => json_schema(),
+        Role::Probe => crate::probe::config::json_schema(),
+    };
+    let text = serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n";
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Running(format!("stdout: {error}")))
 }
 
@@ -231,11 +235,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// For the command line: the same forms as in the file.
+pub(crate) fn parse_written<T: values::Written>(text: &str) -> Result<T, String> {
+    values::parse(text)
+}
+
+/// For the command line: the same forms as in the file.
 pub fn parse_socket_address(text: &str) -> Result<SocketAddr, String> {
     values::parse(text)
 }
 
-fn read_text(path: &Path) -> Result<String, ConfigError> {
+/// The file at `path`, if it is not larger than a configuration file can be.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;

@@ -13,7 +13,6 @@ use std::{
 use jiff::Timestamp;
 use rtcfleet_node_api::Counters;
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     time::{MissedTickBehavior, interval, sleep},
@@ -49,8 +48,6 @@ use crate::{
 const WAITING: Duration = Duration::from_secs(1);
 /// Between two looks at the secret files.
 const SECRETS: Duration = Duration::from_secs(2);
-/// Between two looks at the admin certificates.
-const CERTIFICATES: Duration = Duration::from_secs(5);
 /// Between two looks at the number of sessions while they drain.
 const TICK: Duration = Duration::from_millis(200);
 /// For the threads to end once told to.
@@ -361,22 +358,16 @@ impl Signals {
 
 async fn open_http(node: &Arc<Node>, config: &TurnConfig, tls: Option<Arc<TlsFiles>>) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new(Arc::clone(node)));
-    let listener = listen("metrics.address", config.metrics).await?;
+    let listener = http::listen("metrics.address", config.metrics).await?;
     tokio::spawn(http::serve(listener, None, health::router(Arc::clone(node), metrics)));
     tracing::info!(address = %config.metrics, "serving /metrics, /healthz and /readyz");
     if let (Some(tls), Some(admin)) = (tls, &config.admin) {
-        let listener = listen("admin.address", admin.address).await?;
+        let listener = http::listen("admin.address", admin.address).await?;
         tokio::spawn(http::serve(listener, Some(Arc::clone(&tls)), admin::router(Arc::clone(node))));
-        tokio::spawn(follow_certificates(tls));
+        tokio::spawn(admin::tls::follow(tls));
         tracing::info!(address = %admin.address, "serving the admin API");
     }
     Ok(())
-}
-
-async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::Running(format!("{key}: {address}: {error}: end what listens there, or write another address"))
-    })
 }
 
 /// What the node cannot start without and may have to wait for.
@@ -567,20 +558,4 @@ fn follow_secrets(
         }
     });
     health
-}
-
-async fn follow_certificates(tls: Arc<TlsFiles>) {
-    let mut said = String::new();
-    loop {
-        sleep(CERTIFICATES).await;
-        match tls.refresh() {
-            Ok(false) => said.clear(),
-            Ok(true) => tracing::info!("admin certificates have changed: new connections use them"),
-            Err(error) if error.to_string() != said => {
-                said = error.to_string();
-                tracing::warn!(%error, "admin certificates cannot be used: the last ones stay in force");
-            }
-            Err(_) => {}
-        }
-    }
 }

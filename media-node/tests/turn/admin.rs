@@ -6,12 +6,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rtcfleet_node_api::{NodeStatus, STATE_PATH, STATUS_PATH, SetState};
+use rtcfleet_node_api::{NodeStatus, STATE_PATH, STATUS_PATH, SetState, VERDICTS_PATH, Verdicts};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
+use serde::de::DeserializeOwned;
 use tokio::{net::TcpStream, runtime::Runtime};
 use tokio_rustls::TlsConnector;
 
@@ -61,6 +62,11 @@ impl Admin {
         Self { address, tls: TlsConnector::from(Arc::new(config)), runtime }
     }
 
+    /// Of a prober.
+    pub fn verdicts(&self) -> Verdicts {
+        self.ask(Method::GET, VERDICTS_PATH, Vec::new())
+    }
+
     pub fn status(&self) -> NodeStatus {
         self.ask(Method::GET, STATUS_PATH, Vec::new())
     }
@@ -69,7 +75,7 @@ impl Admin {
         self.ask(Method::PUT, STATE_PATH, serde_json::to_vec(state).unwrap())
     }
 
-    fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> NodeStatus {
+    fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> T {
         self.runtime.block_on(async {
             let stream = TcpStream::connect(self.address).await.unwrap();
             let stream = self.tls.connect(ServerName::try_from(NAME).unwrap(), stream).await.unwrap();

@@ -10,6 +10,7 @@ mod flooding;
 mod measuring;
 mod moving;
 mod node;
+mod prober;
 mod probing;
 mod refusing;
 mod rotating;

@@ -42,6 +42,16 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Status and body of a plain HTTP GET.
+pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
 /// Where a node of a test listens and what it is told.
 pub struct Plan {
     pub directory: tempfile::TempDir,
@@ -201,14 +211,14 @@ impl Node {
         self.process.wait().unwrap()
     }
 
+    /// Kills it. What it ran by can be started again.
+    pub fn end(mut self) -> Plan {
+        std::mem::replace(&mut self.plan, Plan::new())
+    }
+
     /// Status and body of a plain HTTP GET on the metrics port.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.plan.metrics).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+        get(self.plan.metrics, path)
     }
 
     /// One row of a metric that counts, with its labels.

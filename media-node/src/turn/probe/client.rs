@@ -1,16 +1,19 @@
 //! A client's side of what a round asks, sans-IO: requests as bytes, answers from bytes (RFC 8656 sections 6, 8, 10, 12,
 //! with the long-term credentials of RFC 8489 section 9.2, in the form that RFC 5389 has as well).
 //!
-//! The integrity of answers is not checked: they are told by a random transaction id on a connected socket, and whoever
-//! can forge one here has the machine already.
+//! The node that asks itself does not check the integrity of answers: they are told by a random transaction id on a connected
+//! socket, and whoever can forge one here has the machine already. Who asks from elsewhere uses [`Client::trusts`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::turn::proto::{
     Secret,
     attribute::{
         CHANNEL_NUMBER, ERROR_CODE, LIFETIME, NONCE, REALM, REQUESTED_ADDRESS_FAMILY, REQUESTED_TRANSPORT,
-        TRANSPORT_UDP, USERNAME, XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS, read_xor_address,
+        TRANSPORT_UDP, USERNAME, XOR_MAPPED_ADDRESS, XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS, read_xor_address,
     },
     credentials::{Key, PasswordAlgorithm},
     encode::Writer,
@@ -40,7 +43,8 @@ pub struct Request {
     pub transaction: [u8; 12],
 }
 
-/// Credentials, and what a server said that goes with them.
+/// Credentials, and what a server said that goes with them. `Debug` shows nothing of it.
+#[derive(Clone)]
 pub struct Client {
     username: String,
     password: String,
@@ -61,6 +65,8 @@ pub struct Answer {
     pub code: u16,
     /// Only to Allocate.
     pub relayed: Option<SocketAddr>,
+    /// Where the client is seen. Only to Allocate.
+    pub mapped: Option<SocketAddr>,
     pub challenge: Option<Challenge>,
 }
 
@@ -69,6 +75,10 @@ impl Client {
     pub fn new(user: &str, secret: &Secret, unix: u64) -> Self {
         let username = format!("{}:{user}", unix + CREDENTIALS);
         let password = secret.password(&username);
+        Self::named(username, password)
+    }
+
+    pub fn named(username: String, password: String) -> Self {
         Self { username, password, challenge: None }
     }
 
@@ -78,6 +88,17 @@ impl Client {
 
     pub fn is_challenged(&self) -> bool {
         self.challenge.is_some()
+    }
+
+    /// Whether an answer to a signed request is from somebody who knows the password (RFC 8489 section 9.2.5).
+    pub fn trusts(&self, answer: &[u8]) -> bool {
+        let key = self.key();
+        key.zip(Message::decode(answer).ok()).is_some_and(|(key, message)| message.is_signed_with(&key))
+    }
+
+    fn key(&self) -> Option<Key> {
+        let Challenge { realm, .. } = self.challenge.as_ref()?;
+        Some(Key::new(PasswordAlgorithm::Md5, &self.username, realm, &self.password))
     }
 
     /// Signed once there was a challenge.
@@ -107,13 +128,18 @@ impl Client {
                 writer.number(LIFETIME, 0);
             }
         }
-        if let Some(Challenge { realm, nonce }) = &self.challenge {
-            let key = Key::new(PasswordAlgorithm::Md5, &self.username, realm, &self.password);
+        if let Some((Challenge { realm, nonce }, key)) = self.challenge.as_ref().zip(self.key()) {
             writer.attribute(USERNAME, self.username.as_bytes()).attribute(REALM, realm.as_bytes());
             writer.attribute(NONCE, nonce).sha1(key.as_bytes());
         }
         writer.finish();
         Request { bytes, transaction }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client(..)")
     }
 }
 
@@ -129,8 +155,9 @@ pub fn read(bytes: &[u8], transaction: [u8; 12]) -> Option<Answer> {
         .attribute(REALM)
         .zip(message.attribute(NONCE))
         .map(|(realm, nonce)| Challenge { realm: String::from_utf8_lossy(realm).into_owned(), nonce: nonce.to_vec() });
-    let relayed = message.attribute(XOR_RELAYED_ADDRESS).and_then(|value| read_xor_address(value, transaction));
-    Some(Answer { code, relayed, challenge })
+    let address = |kind| message.attribute(kind).and_then(|value| read_xor_address(value, transaction));
+    let (relayed, mapped) = (address(XOR_RELAYED_ADDRESS), address(XOR_MAPPED_ADDRESS));
+    Some(Answer { code, relayed, mapped, challenge })
 }
 
 /// Without padding, which a payload of a multiple of four bytes needs nowhere (RFC 8656 section 12.5).

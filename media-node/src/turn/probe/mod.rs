@@ -6,15 +6,15 @@
 //! - Does it relay? Whether a packet gets from one client to another is not told by listeners that are open: it depends on
 //!   sockets, ports, routes and firewalls of this machine as well.
 
-mod client;
+pub mod client;
 mod findings;
 mod forbidden;
-mod line;
+pub mod line;
 mod relaying;
-mod round;
-mod session;
-mod tcp;
-mod udp;
+pub mod round;
+pub mod session;
+pub mod tcp;
+pub mod udp;
 mod verdicts;
 
 use std::{
@@ -133,11 +133,11 @@ impl Probe {
             granted.extend(match self.door {
                 Door::Udp(listener) => {
                     let line = Udp::connect(listener).await.map_err(|_| Failure::NoAnswer)?;
-                    round(&mut Requests { line, waits: &round::WAITS }, client, &questions).await?
+                    round(&mut Requests { line, waits: &round::WAITS }, client, &questions, round::HERE).await?
                 }
                 Door::Tcp(listener) => {
                     let line = Tcp::connect(listener).await.map_err(|_| Failure::NoAnswer)?;
-                    round(&mut Requests { line, waits: &round::WAITS }, client, &questions).await?
+                    round(&mut Requests { line, waits: &round::WAITS }, client, &questions, round::HERE).await?
                 }
             });
         }

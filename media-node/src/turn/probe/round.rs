@@ -14,13 +14,20 @@ use super::{
 
 /// A machine's own answers take microseconds, unless its queues are full.
 pub const WAITS: [Duration; 3] = [Duration::from_millis(200); 3];
-/// For everything that one family is asked for. With [`CLOSING`], and for both families, a round stays below 2 s.
-const ASKING: Duration = Duration::from_millis(700);
-const CLOSING: Duration = Duration::from_millis(250);
+/// With both families a round of this machine stays below 2 s.
+pub const HERE: Patience = Patience { asking: Duration::from_millis(700), closing: Duration::from_millis(250) };
 /// RFC 8656 section 12.
 const FIRST_CHANNEL: u16 = 0x4000;
 
 const FORBIDDEN: u16 = 403;
+
+/// How long a round may take in one family.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For everything that is asked for.
+    pub asking: Duration,
+    pub closing: Duration,
+}
 
 /// What is asked for in one family.
 #[derive(Clone, Debug)]
@@ -35,11 +42,12 @@ pub async fn round(
     exchange: &mut (impl Exchange + Send),
     client: Client,
     questions: &Questions,
+    patience: Patience,
 ) -> Result<Vec<SocketAddr>, Failure> {
     let mut session = Session { exchange, client };
-    let granted = timeout(ASKING, session.ask_all(questions)).await.unwrap_or(Err(Failure::NoAnswer));
+    let granted = timeout(patience.asking, session.ask_all(questions)).await.unwrap_or(Err(Failure::NoAnswer));
     // Also after a failure: the answer to Allocate may have been lost, and the allocation would stay for ten minutes.
-    let closed = timeout(CLOSING, session.close()).await.unwrap_or(Err(Failure::NoAnswer));
+    let closed = timeout(patience.closing, session.close()).await.unwrap_or(Err(Failure::NoAnswer));
     granted.and_then(|granted| closed.map(|()| granted))
 }
 
@@ -103,7 +111,7 @@ mod tests {
             let message = Message::decode(&request.bytes).unwrap();
             self.asked.push(message.method());
             let code = self.answers.pop_front().expect("no further question")?;
-            Some(Answer { code, relayed: None, challenge: (code == 401).then(challenge) })
+            Some(Answer { code, relayed: None, mapped: None, challenge: (code == 401).then(challenge) })
         }
     }
 
@@ -132,7 +140,7 @@ mod tests {
     /// Granted, and the methods asked.
     async fn play(answers: &[Option<u16>]) -> (Result<Vec<String>, Failure>, Vec<u16>) {
         let mut script = Script { answers: answers.iter().copied().collect(), asked: Vec::new() };
-        let granted = round(&mut script, probe_client(), &questions()).await;
+        let granted = round(&mut script, probe_client(), &questions(), HERE).await;
         (granted.map(|granted| granted.iter().map(ToString::to_string).collect()), script.asked)
     }
 
@@ -203,7 +211,7 @@ mod tests {
             let peers = ground.peers(relay, &[]);
             asked.extend(&peers);
             let questions = Questions { v6: relay.public.is_ipv6(), peers, services: ground.services(relay) };
-            granted.extend(round(&mut direct, probe_client(), &questions).await.unwrap());
+            granted.extend(round(&mut direct, probe_client(), &questions, HERE).await.unwrap());
         }
         let [allocations, sockets, ..] = direct.world.held();
         assert_eq!((allocations, sockets), (0, 0), "nothing stays behind");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -21,10 +21,19 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Of an answer; those of requests are far shorter.
 const LONGEST: usize = 2048;
 
-/// A connection to one server.
-pub struct Tcp {
-    stream: TcpStream,
+/// A connection to one server, with or without TLS around it.
+pub struct Stream<S> {
+    stream: S,
     incoming: Vec<u8>,
+}
+
+/// One without.
+pub type Tcp = Stream<TcpStream>;
+
+impl<S> Stream<S> {
+    pub fn over(stream: S) -> Self {
+        Self { stream, incoming: Vec::new() }
+    }
 }
 
 impl Tcp {
@@ -32,15 +41,17 @@ impl Tcp {
     pub async fn connect(server: SocketAddr) -> io::Result<Self> {
         let stream = timeout(PATIENCE, TcpStream::connect(reachable(server))).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, incoming: Vec::new() })
+        Ok(Self::over(stream))
     }
 }
 
-impl Line for Tcp {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Line for Stream<S> {
     const LOSSY: bool = false;
 
     async fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        self.stream.write_all(message).await
+        self.stream.write_all(message).await?;
+        // TLS keeps what it could not hand on.
+        self.stream.flush().await
     }
 
     async fn hear(&mut self) -> io::Result<Vec<u8>> {

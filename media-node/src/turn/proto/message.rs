@@ -4,7 +4,8 @@ use super::attribute::{
     FINGERPRINT, MAGIC_COOKIE, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, XOR_PEER_ADDRESS, read_xor_address,
     understood,
 };
-use super::integrity::fingerprint;
+use super::credentials::Key;
+use super::integrity::{fingerprint, sha1_matches};
 
 /// Length of the STUN header.
 pub const HEADER: usize = 20;
@@ -165,6 +166,11 @@ impl<'a> Message<'a> {
 
     pub(super) fn sha256(&self) -> Option<Signature<'a>> {
         self.sha256
+    }
+
+    /// Whether it carries a MESSAGE-INTEGRITY (RFC 8489 section 14.5) that was made with `key`.
+    pub fn is_signed_with(&self, key: &Key) -> bool {
+        self.sha1.is_some_and(|found| sha1_matches(key.as_bytes(), found))
     }
 
     pub fn has_fingerprint(&self) -> bool {

@@ -1,0 +1,28 @@
+//! What a prober serves: verdicts over mutual TLS; health and metrics in the plain.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{Json, Router, extract::State, response::Response, routing::get};
+use jiff::Timestamp;
+use rtcfleet_node_api::{VERDICTS_PATH, Verdicts};
+
+use super::board::Board;
+use crate::{health, metrics::Metrics};
+
+pub fn admin(board: Arc<Board>) -> Router {
+    Router::new().route(VERDICTS_PATH, get(verdicts)).with_state(board)
+}
+
+async fn verdicts(State(board): State<Arc<Board>>) -> Json<Verdicts> {
+    Json(board.verdicts(Timestamp::now(), Instant::now()))
+}
+
+/// That it answers is what shows that it lives: probes and answers share one thread.
+pub fn plain(metrics: Arc<Metrics>) -> Router {
+    let ok = || async { "ok\n" };
+    Router::new().route("/healthz", get(ok)).route("/readyz", get(ok)).route("/metrics", get(page)).with_state(metrics)
+}
+
+async fn page(State(metrics): State<Arc<Metrics>>) -> Response {
+    health::page(&metrics)
+}
