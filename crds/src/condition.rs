@@ -32,6 +32,13 @@ pub const PEER_RULES_VIOLATED: &str = "PeerRulesViolated";
 /// What a machine's network interface can carry is not known. Present only while true.
 pub const CAPACITY_UNKNOWN: &str = "CapacityUnknown";
 
+/// Callers are sent to a region that is not healthy, because nothing better is allowed. Present only while true.
+pub const DEGRADED: &str = "Degraded";
+/// Too little is known, or too much fails at once: the answer stays as it is. Present only while true.
+pub const FROZEN: &str = "Frozen";
+/// A person pinned regions, and health does not decide. Present only while true.
+pub const OVERRIDDEN: &str = "Overridden";
+
 /// A condition's value, before it is known when it last changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {

@@ -6,11 +6,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::TurnRegion;
+use crate::{DnsFailover, TurnRegion};
 
 /// Every kind's definition, in the order in which they are documented.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![installed(TurnRegion::crd())]
+    vec![installed(TurnRegion::crd()), installed(DnsFailover::crd())]
 }
 
 /// `status` starts at `observedGeneration: -1`, so that kstatus does not take an object without status for a healthy

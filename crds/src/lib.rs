@@ -10,12 +10,14 @@
 
 pub mod condition;
 pub mod definition;
+pub mod dns_failover;
 pub mod duration;
 pub mod reference;
 pub mod turn_region;
 pub mod unknown;
 
 pub use condition::{Conditions, ConditionsExt};
+pub use dns_failover::{DnsFailover, DnsFailoverSpec, DnsFailoverStatus};
 pub use duration::Duration;
 pub use turn_region::{TurnRegion, TurnRegionSpec, TurnRegionStatus};
 

@@ -40,7 +40,10 @@ pub fn markdown(definition: &CustomResourceDefinition) -> String {
             listed(names.categories.as_deref().unwrap_or_default()),
         ));
         page.line("Durations are hours, minutes and seconds in that order, such as `45s`, `10m` or `1h30m`.");
-        page.line("What this release accepts and does not act on yet stands in `status.notInEffect`.\n");
+        if has_not_in_effect(schema) {
+            page.line("What this release accepts and does not act on yet stands in `status.notInEffect`.");
+        }
+        page.line("");
         page.rules("", schema);
         page.objects(schema);
         page.columns(version);
@@ -133,6 +136,12 @@ impl Page {
             ));
         }
     }
+}
+
+fn has_not_in_effect(root: &JSONSchemaProps) -> bool {
+    let status = root.properties.as_ref().and_then(|properties| properties.get("status"));
+    let fields = status.and_then(|status| status.properties.as_ref());
+    fields.is_some_and(|fields| fields.contains_key("notInEffect"))
 }
 
 fn rules_of(field: Option<&str>, schema: &JSONSchemaProps) -> Vec<String> {

@@ -1,10 +1,10 @@
-//! The documents hold what they say: every `TurnRegion` in them is one, and every link between files leads somewhere.
+//! The documents hold what they say: every object of ours in them is one, and every link between files leads somewhere.
 #![allow(clippy::unwrap_used, reason = "clippy knows functions of tests by their attribute only")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rtcfleet_crds::{TurnRegion, unknown};
+use rtcfleet_crds::{DnsFailover, TurnRegion, unknown};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -71,43 +71,49 @@ fn prose(text: &str) -> String {
     lines
 }
 
-/// How many of the objects in `yaml` are TurnRegions; panics at one that is not as the API has it.
-fn checked(file: &Path, yaml: &str) -> usize {
-    let definition = &rtcfleet_crds::definition::all()[0];
-    let mut regions = 0;
+/// Kinds of the objects of ours in `yaml`; panics at one that is not as the API has it.
+fn checked(file: &Path, yaml: &str) -> Vec<String> {
+    let definitions = rtcfleet_crds::definition::all();
+    let mut kinds = Vec::new();
     for document in serde_yaml::Deserializer::from_str(yaml) {
         let value = Value::deserialize(document).unwrap_or_else(|error| panic!("{}: {error}\n{yaml}", file.display()));
-        if value["kind"] != "TurnRegion" {
-            continue;
-        }
-        regions += 1;
+        let Some(definition) = definitions.iter().find(|one| value["kind"] == *one.spec.names.kind) else { continue };
         let told = |what: &dyn std::fmt::Display| format!("{}: {what}\n{yaml}", file.display());
         assert_eq!(value["apiVersion"], "rtcfleet.dev/v1alpha1", "{}", told(&"apiVersion"));
         let found = unknown::fields(definition, &value);
         assert!(found.is_empty(), "{}", told(&format!("unknown fields {found:?}")));
-        if let Err(error) = serde_json::from_value::<TurnRegion>(value) {
+        let kind = definition.spec.names.kind.clone();
+        let read = match kind.as_str() {
+            "TurnRegion" => serde_json::from_value::<TurnRegion>(value).map(drop),
+            "DnsFailover" => serde_json::from_value::<DnsFailover>(value).map(drop),
+            other => panic!("{other}: name its type here"),
+        };
+        if let Err(error) = read {
             panic!("{}", told(&error));
         }
+        kinds.push(kind);
     }
-    regions
+    kinds
 }
 
 #[test]
-fn every_turn_region_in_a_document_is_one() {
-    let mut regions = 0;
+fn every_object_in_a_document_is_one_and_every_kind_is_shown() {
+    let mut kinds = Vec::new();
     for file in documents() {
         for block in blocks(&fs::read_to_string(&file).unwrap(), "yaml") {
-            regions += checked(&file, &block);
+            kinds.extend(checked(&file, &block));
         }
     }
-    assert!(regions > 0, "no document shows a TurnRegion");
+    for definition in rtcfleet_crds::definition::all() {
+        assert!(kinds.contains(&definition.spec.names.kind), "no document shows a {}", definition.spec.names.kind);
+    }
 }
 
 #[test]
-fn every_turn_region_in_an_example_file_is_one() {
+fn every_object_in_an_example_file_is_one() {
     let examples = files(&repository().join("docs/examples"), "yaml");
-    let regions: usize = examples.iter().map(|file| checked(file, &fs::read_to_string(file).unwrap())).sum();
-    assert!(regions > 0, "no example shows a TurnRegion");
+    let kinds: usize = examples.iter().map(|file| checked(file, &fs::read_to_string(file).unwrap()).len()).sum();
+    assert!(kinds > 0, "no example shows an object of ours");
 }
 
 /// As GitHub makes them: letters, digits, hyphens and underscores; a space becomes a hyphen.

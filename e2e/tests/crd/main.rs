@@ -2,5 +2,6 @@
 //! what a user gets back. The operator need not run.
 
 mod definition;
+mod dns_failover;
 mod objects;
 mod rules;

@@ -12,6 +12,8 @@ use kube::{
 use rtcfleet_crds::TurnRegion;
 use serde_json::{Value, json};
 
+use crate::dns_failover;
+
 /// A rule in words; what the spec says besides region and auth, accepted and refused; part of the refusal's message.
 type Rule = (&'static str, &'static str, &'static str, &'static str);
 
@@ -298,7 +300,8 @@ async fn every_rule_accepts_and_refuses_with_its_message() -> Result<()> {
 
 #[test]
 fn every_cel_rule_has_a_case() {
-    let cased: BTreeSet<&str> = CEL.iter().map(|(.., message)| *message).chain([REGION, NAME]).collect();
+    let all = CEL.iter().chain(&dns_failover::CEL).map(|(.., message)| *message);
+    let cased: BTreeSet<&str> = all.chain([REGION, NAME, dns_failover::HOSTNAME, dns_failover::NAME]).collect();
     let mut written = BTreeSet::new();
     for definition in rtcfleet_crds::definition::all() {
         messages(&serde_json::to_value(definition).unwrap(), &mut written);

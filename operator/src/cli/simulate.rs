@@ -20,7 +20,12 @@ A region of your own beside the defaults:
 Columns: calls that were made; callers whom no node took; calls cut because a machine was lost, and
 because a node was ended (a drain that came to its deadline); hours of machines that had a node; load
 of nodes that take calls, the mean and the highest of a region; the lowest and the highest number of
-nodes that was wanted; how often the number turned from growing to shrinking or back.";
+nodes that was wanted; how often the number turned from growing to shrinking or back.
+
+Columns of dns-failover: calls that were made; calls that failed; what is left, in percent; histories in
+which more failed than with an answer that never changes; seconds with an empty answer; seconds in which
+a region that had never failed was out; seconds until a dead region was out, the middle one and the one
+that 95 of 100 do not exceed.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, group = ArgGroup::new("what").required(true).args(["trace", "list", "scale"]))]

@@ -11,10 +11,12 @@
 //! | `world` | one policy lives through one trace |
 //! | `tally`, `report`, `svg` | what it came to, in numbers and as a picture |
 //! | `many` | how long it takes to decide about many regions |
+//! | `dns` | which regions a name should answer with, in many short histories |
 
 #![allow(clippy::cast_precision_loss, reason = "counts of calls, nodes and milliseconds are far below 2^52")]
 
 mod calls;
+mod dns;
 mod hpa;
 mod many;
 mod node;
@@ -51,11 +53,13 @@ pub enum SimulateError {
     /// A trace of ours is none.
     #[error("trace {name}")]
     Trace { name: String, source: FileError },
+    #[error("{flag} is not for {}: it has no fleets; leave it out", dns::NAME)]
+    NotForDns { flag: &'static str },
 }
 
 /// Names of traces, for the command line.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    traces::ALL.iter().map(|known| known.name)
+    traces::ALL.iter().map(|known| known.name).chain([dns::NAME])
 }
 
 /// What to print. `origin` is any instant: only differences count.
@@ -65,6 +69,13 @@ pub fn simulate(args: &Simulate, origin: Instant) -> Result<String, SimulateErro
     }
     if args.scale {
         return Ok(many::measured());
+    }
+    if args.trace.as_deref() == Some(dns::NAME) {
+        let given = [("--file", args.file.is_some()), ("--svg", args.svg.is_some())];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(SimulateError::NotForDns { flag }),
+            None => Ok(dns::compared(args.seed, args.output, origin)),
+        };
     }
     let report = lived(args, origin)?;
     if let Some(path) = &args.svg {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::tally::Outcome;
-use super::traces;
+use super::{dns, traces};
 use crate::table::{Align, Table};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,8 +55,8 @@ impl Report {
 /// The traces there are.
 pub fn list() -> String {
     let mut table = Table::new(&[("trace", Align::Left), ("what happens", Align::Left)]);
-    for known in &traces::ALL {
-        table.row(vec![known.name.to_owned(), known.about.to_owned()]);
+    for (name, about) in traces::ALL.iter().map(|known| (known.name, known.about)).chain([(dns::NAME, dns::ABOUT)]) {
+        table.row(vec![name.to_owned(), about.to_owned()]);
     }
     table.text("")
 }
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn every_trace_is_told_in_a_line() {
         let list = list();
-        assert_eq!(list.lines().count(), traces::ALL.len() + 1);
+        assert_eq!(list.lines().count(), traces::ALL.len() + 2);
         assert!(list.lines().all(|line| line.len() < 140), "{list}");
     }
 }
