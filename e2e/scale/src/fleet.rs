@@ -27,18 +27,18 @@ pub struct Size {
 }
 
 impl Size {
-    pub fn machines(&self) -> u32 {
+    pub fn machines(self) -> u32 {
         self.regions * self.relays
     }
 
     /// The region of the `number`-th machine.
-    pub fn region_of(&self, number: u32) -> String {
+    pub fn region_of(self, number: u32) -> String {
         format!("r{:03}", number / self.relays)
     }
 }
 
 /// Creates all at once, and gives how long it took until every relay of them served and every one was Ready.
-pub async fn create(client: &Client, size: &Size, limit: Duration) -> Result<Duration> {
+pub async fn create(client: &Client, size: Size, limit: Duration) -> Result<Duration> {
     for number in 0..size.regions.div_ceil(REGIONS_A_NAMESPACE) {
         namespace(client, &format!("scale-{number}")).await?;
     }
@@ -70,7 +70,7 @@ pub async fn create(client: &Client, size: &Size, limit: Duration) -> Result<Dur
 }
 
 /// TurnRegions that are Ready and have all of their relays, and relays that serve.
-pub async fn progress(client: &Client, size: &Size) -> Result<(usize, i64)> {
+pub async fn progress(client: &Client, size: Size) -> Result<(usize, i64)> {
     let all = Api::<TurnRegion>::all(client.clone()).list(&ListParams::default()).await?.items;
     let status = all.iter().filter_map(|region| region.status.as_ref());
     let serving = status.clone().map(|status| i64::from(status.ready_replicas)).sum();
@@ -93,7 +93,7 @@ async fn namespace(client: &Client, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn region(number: u32, size: &Size) -> Value {
+fn region(number: u32, size: Size) -> Value {
     let region = size.region_of(number * size.relays);
     json!({
         "apiVersion": "rtcfleet.dev/v1alpha1",

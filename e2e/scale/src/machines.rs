@@ -50,7 +50,7 @@ fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::new(10, 250, high, low)
 }
 
-pub async fn create(client: &Client, size: &Size) -> Result<()> {
+pub async fn create(client: &Client, size: Size) -> Result<()> {
     let nodes = Api::<Node>::all(client.clone());
     stream::iter(0..size.machines())
         .map(Ok)
@@ -68,7 +68,7 @@ pub async fn create(client: &Client, size: &Size) -> Result<()> {
         .await
 }
 
-fn node(number: u32, size: &Size) -> Value {
+fn node(number: u32, size: Size) -> Value {
     json!({
         "metadata": {
             "name": format!("pretended-{number}"),
@@ -79,7 +79,7 @@ fn node(number: u32, size: &Size) -> Value {
     })
 }
 
-pub async fn all_ready(client: &Client, size: &Size, limit: Duration) -> Result<()> {
+pub async fn all_ready(client: &Client, size: Size, limit: Duration) -> Result<()> {
     let nodes = Api::<Node>::all(client.clone());
     wait::until("every machine is ready", limit, async || {
         let found = nodes.list(&ListParams::default().labels(LABEL)).await?.items;

@@ -58,12 +58,12 @@ async fn main() -> Result<()> {
     let _kubelets = kubelets::start(&arguments.kwok)?;
 
     println!("{} machines …", size.machines());
-    machines::create(&client, &size).await?;
-    machines::all_ready(&client, &size, patience).await?;
+    machines::create(&client, size).await?;
+    machines::all_ready(&client, size, patience).await?;
 
     println!("{} TurnRegions of {} relays …", size.regions, size.relays);
     let before = operator::usage(&client).await?;
-    let converged = fleet::create(&client, &size, patience).await?;
+    let converged = fleet::create(&client, size, patience).await?;
     let grown = operator::usage(&client).await?;
 
     println!("a steady fleet, for {} s …", arguments.steady);
@@ -71,8 +71,8 @@ async fn main() -> Result<()> {
     let steady = operator::watch(&client, &relays, Duration::from_secs(arguments.steady)).await?;
 
     println!("the leader is ended …");
-    let restart = operator::restart(&client, &size, patience).await?;
+    let restart = operator::restart(&client, size, patience).await?;
 
-    print!("{}", Report { size, converged, growth: grown.since(&before), steady, restart });
+    print!("{}", Report { size, converged, growth: grown.since(&before)?, steady, restart });
     Ok(())
 }

@@ -24,6 +24,7 @@ const TICKS_A_SECOND: f64 = 100.0;
 #[derive(Clone, Debug)]
 pub struct Usage {
     at: Instant,
+    process: u32,
     cpu_seconds: f64,
     /// Resident, now and at the most, MiB.
     pub resident: f64,
@@ -45,19 +46,26 @@ pub struct Spent {
 }
 
 impl Usage {
-    pub fn since(&self, before: &Self) -> Spent {
+    /// An error where another process leads by now: the one before was ended, or let go of its Lease.
+    pub fn since(&self, before: &Self) -> Result<Spent> {
+        ensure!(
+            self.process == before.process,
+            "the leader ended meanwhile, at {:.0} MiB or more: kubectl -n {} get pods says why",
+            before.peak,
+            operator::NAMESPACE
+        );
         let requests = self.requests.iter().filter_map(|(verb, count)| {
             let more = count - before.requests.get(verb).copied().unwrap_or(0);
             (more > 0).then(|| (verb.clone(), more))
         });
-        Spent {
+        Ok(Spent {
             span: self.at - before.at,
             cpu_seconds: self.cpu_seconds - before.cpu_seconds,
             resident: self.resident,
             peak: self.peak,
             requests: requests.collect(),
             reconciles: self.reconciles - before.reconciles,
-        }
+        })
     }
 }
 
@@ -81,6 +89,7 @@ async fn of(client: &Client, leader: &Pod) -> Result<Usage> {
     let metrics = operator::metrics(client, operator::NAMESPACE, leader, METRICS_PORT).await?;
     Ok(Usage {
         at: Instant::now(),
+        process,
         cpu_seconds: cpu_seconds(&stat).context("no processor time in /proc")?,
         resident: mebibytes(&status, "VmRSS").context("no memory in /proc")?,
         peak: mebibytes(&status, "VmHWM").context("no memory in /proc")?,
@@ -127,7 +136,7 @@ pub async fn quiet(client: &Client, limit: Duration) -> Result<()> {
     wait::until("the operator writes nothing", limit, async || {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let now = usage(client).await?;
-        let spent = now.since(&last);
+        let spent = now.since(&last)?;
         if spent.writes() > 0 {
             last = now;
         }
@@ -150,7 +159,7 @@ pub async fn watch(client: &Client, relays: &Asked, span: Duration) -> Result<St
     let (before, asked) = (usage(client).await?, counted());
     tokio::time::sleep(span).await; // The measurement itself.
     let now = counted();
-    Ok(Steady { spent: usage(client).await?.since(&before), connections: now.0 - asked.0, looks: now.1 - asked.1 })
+    Ok(Steady { spent: usage(client).await?.since(&before)?, connections: now.0 - asked.0, looks: now.1 - asked.1 })
 }
 
 /// From the end of one leader to a fleet that is as steady under the next.
@@ -163,7 +172,7 @@ pub struct Restart {
     pub spent: Spent,
 }
 
-pub async fn restart(client: &Client, size: &Size, limit: Duration) -> Result<Restart> {
+pub async fn restart(client: &Client, size: Size, limit: Duration) -> Result<Restart> {
     let holder = operator::holder(client).await?;
     let leader = operator::leader(client).await?;
     let began = Instant::now();
@@ -185,7 +194,7 @@ pub async fn restart(client: &Client, size: &Size, limit: Duration) -> Result<Re
     let steady = began.elapsed();
     let (ready, serving) = progress(client, size).await?;
     ensure!(ready == size.regions as usize, "{ready} TurnRegions are Ready, {serving} relays serve");
-    Ok(Restart { leads, steady, spent: seen.since(&first) })
+    Ok(Restart { leads, steady, spent: seen.since(&first)? })
 }
 
 #[cfg(test)]
