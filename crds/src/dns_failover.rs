@@ -21,7 +21,7 @@ use crate::turn_region::Protocol;
     namespaced,
     status = "DnsFailoverStatus",
     derive = "PartialEq",
-    doc = "One name for several regions: which of them its answer holds follows their health as callers see it.",
+    doc = "One name for several regions: which of them its answer holds follows their health as callers see it. No controller of this release acts on it.",
     printcolumn(name = "Hostname", type_ = "string", json_path = ".spec.hostname"),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.activeRegions[*]"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
