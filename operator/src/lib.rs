@@ -19,6 +19,7 @@ pub mod logging;
 pub mod metrics;
 pub mod node_client;
 pub mod plan;
+pub mod publish;
 pub mod run;
 pub mod simulate;
 pub mod table;
