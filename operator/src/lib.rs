@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cluster_networks;
 pub mod context;
 pub mod decisions;
+pub mod dns_check;
 pub mod error;
 pub mod explain;
 pub mod fleet;

@@ -33,6 +33,14 @@ use crate::clock::Clock;
 /// A withdrawal reads first, and somebody may write in between; more often than that is a fight.
 const WITHDRAWAL_TRIES: usize = 3;
 
+/// What stands in the way of a first publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    Free,
+    /// By whomever.
+    InUse,
+}
+
 /// One zone and the servers that take its updates.
 pub struct Rfc2136 {
     settings: Settings,
@@ -46,25 +54,28 @@ impl Rfc2136 {
 
     /// Whether each configured server would take a publication of `name`, without making any: the update deletes
     /// records that cannot be there, one of each type that we write. Servers check the key and its rights all the same,
-    /// and a deletion of nothing is silently ignored (RFC 2136 section 3.4.2.4).
-    pub async fn may_update(&self, name: &DnsName) -> Vec<(Server, Result<(), PublishError>)> {
+    /// and a deletion of nothing is silently ignored (RFC 2136 section 3.4.2.4). A second one has prerequisites alone.
+    pub async fn may_update(&self, name: &DnsName) -> Vec<(Server, Result<Availability, PublishError>)> {
         let ask = |server: &'_ Server| {
             let server = server.clone();
             async move {
-                let outcome = self.would_take(&server, name).await;
+                let outcome = wire::bounded(&server, self.would_take(&server, name)).await;
                 (server, outcome)
             }
         };
         futures::future::join_all(self.settings.servers().iter().map(ask)).await
     }
 
-    async fn would_take(&self, server: &Server, name: &DnsName) -> Result<(), PublishError> {
+    async fn would_take(&self, server: &Server, name: &DnsName) -> Result<Availability, PublishError> {
         self.in_zone(name)?;
-        let change = change::nothing(name)?;
         let mut connection = Connection::open(server).await?;
-        match self.update(&mut connection, name, &change).await? {
-            ResponseCode::NoError => Ok(()),
-            code => Err(PublishError::Unforeseen { server: server.to_string(), code: code.to_string() }),
+        match self.update(&mut connection, name, &change::nothing(name)?).await? {
+            ResponseCode::NoError => {}
+            code => return Err(PublishError::Unforeseen { server: server.to_string(), code: code.to_string() }),
+        }
+        match self.update(&mut connection, name, &change::free(name)?).await? {
+            ResponseCode::NoError => Ok(Availability::Free),
+            _ => Ok(Availability::InUse),
         }
     }
 
@@ -131,7 +142,7 @@ where
 {
     let mut errors = Vec::new();
     for server in servers {
-        match attempt(server).await {
+        match wire::bounded(server, attempt(server)).await {
             Err(error) if !error.is_about_the_name() => {
                 tracing::debug!(%server, %error, "a DNS server did not do it");
                 errors.push(error);

@@ -10,20 +10,22 @@ use operator::{
     error::{Categorised as _, Category},
     publish::{
         Addresses, Agreement, Answer, Expected, Outcome, Owner, Ownership, PublishError, Publisher as _, RecordSet,
-        Ttl, Withdrawn, rfc2136::Algorithm,
+        Ttl, Withdrawn,
+        rfc2136::{Algorithm, Availability},
     },
 };
 
 use super::harness::{KEYS, Kind, Running, STRANGER, Setup, WRONG_SECRET, ZONE, key, key_with};
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "first", "change", "stale", "taken", "other", "withdraw", "denied", "long", "same", "lost", "alias", "a.wild",
-    "probe",
+    "probe", "used",
 ];
 
 /// What the zone has before.
 const RECORDS: &str = "\
 taken IN A 192.0.2.99
+used IN A 192.0.2.97
 withdraw IN MX 10 ns1
 alias IN CNAME ns1
 *.wild IN A 192.0.2.98
@@ -224,7 +226,9 @@ async fn a_check_needs_every_right_and_changes_nothing(server: &Running) {
     let serial = server.serial().await;
     let name = "probe.example.org".parse().unwrap();
     let checked = server.publisher().may_update(&name).await;
-    assert!(matches!(checked[..], [(_, Ok(()))]), "{checked:?}");
+    assert!(matches!(checked[..], [(_, Ok(Availability::Free))]), "{checked:?}");
+    let taken = server.publisher().may_update(&"used.example.org".parse().unwrap()).await;
+    assert!(matches!(taken[..], [(_, Ok(Availability::InUse))]), "{taken:?}");
     let stranger = server.publisher_with(ZONE, key((STRANGER, Algorithm::HmacSha256)), Arc::new(SystemClock));
     let refused = stranger.may_update(&name).await;
     assert!(

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod behaviours;
+mod check;
 mod faults;
 mod harness;
 mod secondary;

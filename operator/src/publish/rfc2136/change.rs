@@ -59,6 +59,12 @@ pub fn withdraw(name: &DnsName, found: &Answer) -> Result<Change, PublishError> 
     Ok(change(&Names::of(name)?, &before, &after))
 }
 
+/// Only asks whether the name is free, and an answer by a wildcard does not count.
+pub fn free(name: &DnsName) -> Result<Change, PublishError> {
+    let nothing = Wanted { addresses: &Addresses::default(), owner: &Ownership::Nobody };
+    Ok(change(&Names::of(name)?, &nothing, &nothing))
+}
+
 /// An update that needs every right of a publication and changes nothing: deletes single records (RFC 2136 section
 /// 2.5.4) that no `RecordSet` and no `Owner` can hold.
 pub fn nothing(name: &DnsName) -> Result<Change, PublishError> {

@@ -51,7 +51,7 @@ impl Target {
             let mut connection = Connection::open_any(server.clone(), &addresses?).await?;
             answer(&mut connection, zone, name).await
         };
-        let (serial, answer) = match outcome.await {
+        let (serial, answer) = match wire::bounded(&server, outcome).await {
             Ok((serial, answer)) => (Some(serial), Ok(answer)),
             Err(error) => (None, Err(error)),
         };

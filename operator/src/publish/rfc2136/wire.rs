@@ -24,10 +24,21 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// From the question to the end of its answer.
 const ANSWER: Duration = Duration::from_secs(3);
 const LOOKUP: Duration = Duration::from_secs(3);
+/// Everything that is asked of one server: a dozen questions that it answers at its ease.
+const CONVERSATION: Duration = Duration::from_secs(10);
 /// Octets. 16 records of each family, an owner and signatures of DNSSEC take less than 4 KiB.
 const LONGEST_ANSWER: usize = 16 * 1024;
 /// Addresses of one server that are tried: a few of each family.
 const MAX_ADDRESSES: usize = 4;
+
+/// What is done at one server, within a time that many short answers cannot stretch.
+pub async fn bounded<T>(
+    server: impl std::fmt::Display,
+    conversation: impl Future<Output = Result<T, PublishError>>,
+) -> Result<T, PublishError> {
+    let late = |_| PublishError::NoAnswer { server: server.to_string(), seconds: CONVERSATION.as_secs() };
+    timeout(CONVERSATION, conversation).await.map_err(late)?
+}
 
 /// A connection to one server.
 pub struct Connection {

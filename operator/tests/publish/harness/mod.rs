@@ -30,7 +30,7 @@ use tokio::{
 
 pub const ZONE: &str = "example.org";
 /// 48 octets: enough for every algorithm.
-const SECRET: &str = "c29tZSBmb3J0eS1laWdodCBvY3RldHMgdGhhdCBub2JvZHkgZ3Vlc3NlcyBub3cu";
+pub const SECRET: &str = "c29tZSBmb3J0eS1laWdodCBvY3RldHMgdGhhdCBub2JvZHkgZ3Vlc3NlcyBub3cu";
 /// Of the key that no server has under this name.
 pub const WRONG_SECRET: &str = "YW5vdGhlciBzZWNyZXQgd2hpY2ggbm8gc2VydmVyIGhhcyBlaXRoZXI=";
 /// Name and algorithm of the keys that may update.

@@ -128,6 +128,13 @@ fn a_withdrawal_removes_what_was_found_if_it_still_is_there() {
 }
 
 #[test]
+fn whether_a_name_is_free_is_asked_without_a_change() {
+    let got = free(&"t.example".parse().unwrap()).unwrap();
+    assert_eq!(told(&got), [NO_ALIAS, NO_A, NO_AAAA, NO_OWNER]);
+    assert!(got.is_empty());
+}
+
+#[test]
 fn the_update_that_changes_nothing_deletes_one_impossible_record_of_each_type() {
     let got = nothing(&"t.example".parse().unwrap()).unwrap();
     let lines = [
