@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients] [bench] [browser]
+# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients] [bench] [browser] [dns]
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -45,7 +45,14 @@ for purpose in "$@"; do
         need chromium chromium
         need certutil libnss3-tools
         ;;
-    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients, bench or browser" ;;
+    dns)
+        need /usr/sbin/named bind9
+        need /usr/sbin/knotd knot
+        need /usr/sbin/pdns_server pdns-server
+        need /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql pdns-backend-sqlite3
+        need sqlite3 sqlite3
+        ;;
+    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients, bench, browser or dns" ;;
     esac
 done
 

@@ -3,6 +3,7 @@
 set -eu
 . "$(dirname "$0")/lib.sh"
 cd "$repository"
+"$repository/e2e/setup/packages.sh" dns
 
 step "unit and property tests (first time about 4 minutes on 2 cores)"
 cargo test --locked --workspace --exclude e2e --all-features

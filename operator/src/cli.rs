@@ -1,5 +1,6 @@
 //! Flags. Those of `run` have an environment variable each, for the pod's manifest.
 
+mod dns;
 mod plan;
 mod simulate;
 
@@ -8,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::dns::{Dns, DnsCheck, DnsCommand};
 pub use self::plan::Plan;
 pub use self::simulate::Simulate;
 use crate::logging::Format;
@@ -34,6 +36,8 @@ pub enum Command {
     Plan(Plan),
     /// Compare how fleets come through a day of calls, failures or an upgrade; needs no cluster
     Simulate(Simulate),
+    /// Look after servers at which DNS answers are published; needs no cluster
+    Dns(Dns),
 }
 
 #[derive(Debug, Args)]

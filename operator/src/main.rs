@@ -5,7 +5,8 @@ use clap::Parser as _;
 use jiff::Timestamp;
 use operator::{
     check,
-    cli::{Cli, Command},
+    cli::{Cli, Command, Dns, DnsCheck, DnsCommand},
+    dns_check,
     error::with_causes,
     explain, plan, run, simulate,
 };
@@ -20,7 +21,33 @@ async fn main() -> ExitCode {
             printed("plan", plan::plan(&args, Timestamp::now(), Instant::now()), plan::PlanError::is_wrong_usage)
         }
         Command::Simulate(args) => printed("simulate", simulate::simulate(&args, Instant::now()), |_| false),
+        Command::Dns(Dns { command: DnsCommand::Check(args) }) => dns_checked(args).await,
     }
+}
+
+/// What was found goes to standard output, what is to be mended to standard error.
+async fn dns_checked(args: DnsCheck) -> ExitCode {
+    match dns_check::check(args).await {
+        Ok(dns_check::Report { table, problems }) if problems.is_empty() => printed_text(&table),
+        Ok(dns_check::Report { table, problems }) => {
+            print!("{table}");
+            for problem in problems {
+                eprintln!("operator dns check: {problem}");
+            }
+            ExitCode::FAILURE
+        }
+        Err(error) => failed("dns check", &error, error.is_wrong_usage()),
+    }
+}
+
+fn printed_text(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+fn failed(command: &str, error: &(dyn std::error::Error + 'static), is_wrong_usage: bool) -> ExitCode {
+    eprintln!("operator {command}: {}", with_causes(error));
+    if is_wrong_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
 /// As clap exits.
@@ -33,13 +60,7 @@ fn printed<E: std::error::Error + 'static>(
     is_wrong_usage: fn(&E) -> bool,
 ) -> ExitCode {
     match outcome {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("operator {command}: {}", with_causes(&error));
-            if is_wrong_usage(&error) { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
-        }
+        Ok(text) => printed_text(&text),
+        Err(error) => failed(command, &error, is_wrong_usage(&error)),
     }
 }

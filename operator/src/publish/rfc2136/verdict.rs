@@ -1,0 +1,69 @@
+//! A prerequisite did not hold: what does that mean for what is there? Pure.
+
+use super::Server;
+use crate::publish::{Answer, Expected, Outcome, Ownership, PublishError, RecordSet};
+
+/// Success if it is what is wanted: the answer to an earlier try was lost, or another writer had the same to write.
+pub fn of(wanted: &RecordSet, expected: &Expected, found: Answer, server: &Server) -> Result<Outcome, PublishError> {
+    let (server, name) = (server.to_string(), wanted.name().clone());
+    let is_ours = found.owner.is(wanted.owner());
+    if is_ours && &found.addresses == wanted.addresses() {
+        return Ok(Outcome::AlreadyThere);
+    }
+    let is_free = found.addresses.is_empty() && found.owner == Ownership::Nobody;
+    let may_take = matches!(expected, Expected::TakeOver(_));
+    let found = Box::new(found);
+    if is_ours || is_free || may_take {
+        Err(PublishError::Conflict { server, name, found })
+    } else {
+        Err(PublishError::Foreign { server, name, found })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::{Addresses, Owner, Ttl};
+
+    fn found(ttl: u32, list: &[&str], owner: Ownership) -> Answer {
+        Answer { addresses: Addresses::new(ttl, list.iter().map(|text| text.parse().unwrap())), owner }
+    }
+
+    #[test]
+    fn what_is_there_decides_what_a_refused_update_means() {
+        let owner = |name| Owner::new("calls", name, "1").unwrap();
+        let ours = || Ownership::Owner(owner("ours"));
+        let other = || Ownership::Owner(owner("other"));
+        let address = "192.0.2.1".parse().unwrap();
+        let wanted =
+            RecordSet::new("t.example".parse().unwrap(), owner("ours"), Ttl::new(30).unwrap(), [address]).unwrap();
+        let take_over = Expected::TakeOver(found(30, &["192.0.2.9"], other()));
+        let wild = || Ownership::read([vec![b"v=spf1 -all".to_vec()]].into());
+        for (case, expected, found, verdict) in [
+            ("the wanted set is ours already", &Expected::Nothing, found(30, &["192.0.2.1"], ours()), "there"),
+            ("other addresses of ours", &Expected::Nothing, found(30, &["192.0.2.2"], ours()), "conflict"),
+            ("the same with another TTL", &Expected::Nothing, found(60, &["192.0.2.1"], ours()), "conflict"),
+            ("ours without addresses", &Expected::Nothing, found(0, &[], ours()), "conflict"),
+            ("gone", &Expected::Ours(Addresses::default()), found(0, &[], Ownership::Nobody), "conflict"),
+            (
+                "the same addresses, of nobody",
+                &Expected::Nothing,
+                found(30, &["192.0.2.1"], Ownership::Nobody),
+                "foreign",
+            ),
+            ("the same addresses, of another", &Expected::Nothing, found(30, &["192.0.2.1"], other()), "foreign"),
+            ("another's record and no address", &Expected::Nothing, found(0, &[], other()), "foreign"),
+            ("a record that is not ours", &Expected::Nothing, found(0, &[], wild()), "foreign"),
+            ("another than was to be taken over", &take_over, found(30, &["192.0.2.8"], other()), "conflict"),
+            ("taken over by an earlier try", &take_over, found(30, &["192.0.2.1"], ours()), "there"),
+        ] {
+            let got = match of(&wanted, expected, found, &"ns1.example".parse().unwrap()) {
+                Ok(Outcome::AlreadyThere) => "there",
+                Err(PublishError::Conflict { .. }) => "conflict",
+                Err(PublishError::Foreign { .. }) => "foreign",
+                other => panic!("{case}: {other:?}"),
+            };
+            assert_eq!(got, verdict, "{case}");
+        }
+    }
+}
