@@ -114,7 +114,7 @@ async fn scaled_to_zero(scenario: &Scenario) -> Result<()> {
 }
 
 /// Kubernetes' autoscaler looks every 15 s at a rate over the last 10 to 20, and a relay starts or drains.
-const AUTOSCALED: Duration = Duration::from_secs(120);
+const AUTOSCALED: Duration = Duration::from_mins(2);
 /// A relay with one light call uses a fifth of it.
 const PROCESSOR: &str = "15m";
 /// Heavy calls that make a relay use more than the autoscaler wants.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, select_all};
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeSpec, NodeStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeSpec, NodeStatus, Pod, PodSpec, PodStatus};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -175,9 +175,20 @@ fn packed(mut deployment: Deployment) -> Option<Packed<Deployment>> {
 
 /// What is looked at of a pod (see `observed.rs`): there is one for every node.
 fn slim_pod(pod: Pod) -> Option<Pod> {
-    let mut pod = slimmed(pod)?;
-    pod.spec = pod.spec.map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
-    Some(pod)
+    let Pod { mut metadata, spec, status } = slimmed(pod)?;
+    metadata.owner_references = None;
+    let spec = spec.map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
+    let status = status.unwrap_or_default();
+    let mut conditions = status.conditions.unwrap_or_default();
+    conditions.retain(|condition| ["Ready", "PodScheduled"].contains(&condition.type_.as_str()));
+    let status = PodStatus {
+        phase: status.phase,
+        host_ip: status.host_ip,
+        conditions: Some(conditions),
+        container_statuses: status.container_statuses,
+        ..PodStatus::default()
+    };
+    Some(Pod { metadata, spec, status: Some(status) })
 }
 
 /// What is looked at of a machine. The list of its images alone can be 10 kB.
@@ -185,7 +196,9 @@ fn slim_machine(machine: Node) -> Option<Node> {
     let Node { metadata, spec, status } = slimmed(machine)?;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let spec = NodeSpec { taints: spec.taints, unschedulable: spec.unschedulable, ..NodeSpec::default() };
-    let status = NodeStatus { addresses: status.addresses, conditions: status.conditions, ..NodeStatus::default() };
+    let mut conditions = status.conditions.unwrap_or_default();
+    conditions.retain(|condition| condition.type_ == "Ready");
+    let status = NodeStatus { addresses: status.addresses, conditions: Some(conditions), ..NodeStatus::default() };
     Some(Node { metadata, spec: Some(spec), status: Some(status) })
 }
 
@@ -274,7 +287,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turnregion::observed::Machine;
+    use crate::turnregion::observed::{Machine, REVISION, node_pod};
     use crate::turnregion::test_support::managed;
 
     fn region(name: &str, of: &str) -> Guarded {
@@ -291,9 +304,9 @@ mod tests {
         .unwrap()
     }
 
-    fn machine(name: &str, of: &str, more: serde_json::Value) -> Node {
+    fn machine(name: &str, of: &str, status: &serde_json::Value) -> Node {
         serde_json::from_value(serde_json::json!({
-            "metadata": {"name": name, "uid": name, "labels": {labels::REGION: of}}, "status": more,
+            "metadata": {"name": name, "uid": name, "labels": {labels::REGION: of}}, "status": status,
         }))
         .unwrap()
     }
@@ -312,23 +325,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_concerns_the_fleets_of_its_region_and_of_the_one_that_it_was_in() {
-        let apply = |of, more| watcher::Event::Apply(machine("m1", of, more));
-        let none = || serde_json::json!({});
-        assert_eq!(looked_at(vec![apply("southindia", none())]).await, ["b"]);
-        assert_eq!(looked_at(vec![apply("westindia", none())]).await, [""; 0]);
-        assert_eq!(
-            looked_at(vec![apply("southindia", none()), apply("centralindia", none())]).await,
-            ["a", "b", "b", "c"]
-        );
-        let gone = watcher::Event::Delete(machine("m1", "southindia", none()));
-        assert_eq!(looked_at(vec![apply("southindia", none()), gone]).await, ["b", "b"]);
+        let none = serde_json::json!({});
+        let apply = |of| watcher::Event::Apply(machine("m1", of, &none));
+        assert_eq!(looked_at(vec![apply("southindia")]).await, ["b"]);
+        assert_eq!(looked_at(vec![apply("westindia")]).await, [""; 0]);
+        assert_eq!(looked_at(vec![apply("southindia"), apply("centralindia")]).await, ["a", "b", "b", "c"]);
+        let gone = watcher::Event::Delete(machine("m1", "southindia", &none));
+        assert_eq!(looked_at(vec![apply("southindia"), gone]).await, ["b", "b"]);
     }
 
     #[tokio::test]
     async fn a_heartbeat_of_a_machine_concerns_nobody() {
         let ready = |beat: &str| {
             let condition = serde_json::json!({"type": "Ready", "status": "True", "lastHeartbeatTime": beat});
-            watcher::Event::Apply(machine("m1", "southindia", serde_json::json!({"conditions": [condition]})))
+            watcher::Event::Apply(machine("m1", "southindia", &serde_json::json!({"conditions": [condition]})))
         };
         let beats = vec![ready("2026-02-01T10:00:00Z"), ready("2026-02-01T10:05:00Z")];
         assert_eq!(looked_at(beats).await, ["b"]);
@@ -336,15 +346,12 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_a_machine_is_enough_to_place_relays_there() {
-        let mut kept = machine(
-            "m1",
-            "southindia",
-            serde_json::json!({
-                "conditions": [{"type": "Ready", "status": "True"}],
-                "addresses": [{"type": "InternalIP", "address": "10.0.0.7"}],
-                "images": [{"names": ["rtc-fleet/media-node"]}],
-            }),
-        );
+        let status = serde_json::json!({
+            "conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "False"}],
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.7"}],
+            "images": [{"names": ["rtc-fleet/media-node"]}],
+        });
+        let mut kept = machine("m1", "southindia", &status);
         kept.spec =
             Some(NodeSpec { unschedulable: Some(true), pod_cidr: Some("10.1.0.0/24".into()), ..NodeSpec::default() });
         let whole = kept.clone();
@@ -358,6 +365,33 @@ mod tests {
         assert!(placed(&kept).is_some());
         assert_eq!(placed(&kept), placed(&whole));
         assert_eq!(kept.status.unwrap().images, None);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_pod_is_enough_to_know_how_its_node_is() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "name": "a-0", "uid": "u", "creationTimestamp": "2026-02-01T10:00:00Z",
+                "labels": {labels::SLOT: "0"}, "annotations": {REVISION: "abc"},
+            },
+            "spec": {"nodeName": "m1", "containers": [{"name": "turn"}]},
+            "status": {
+                "phase": "Running", "hostIP": "10.0.0.7", "qosClass": "BestEffort",
+                "conditions": [
+                    {"type": "Initialized", "status": "True"}, {"type": "PodScheduled", "status": "True"},
+                    {"type": "Ready", "status": "True", "lastTransitionTime": "2026-02-01T10:00:04Z"},
+                ],
+                "containerStatuses": [{
+                    "name": "turn", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                    "state": {"running": {"startedAt": "2026-02-01T10:00:02Z"}},
+                }],
+            },
+        }))
+        .unwrap();
+        let kept = slim_pod(pod.clone()).unwrap();
+        assert_eq!(node_pod(&kept), node_pod(&pod));
+        assert!(node_pod(&kept).ready && node_pod(&kept).start.is_some());
+        assert_eq!(kept.status.unwrap().qos_class, None);
     }
 
     #[tokio::test]
