@@ -7,9 +7,13 @@ mod pdns;
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    ops::Range,
     path::Path,
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -87,11 +91,22 @@ ns1 IN A {ip}
     }
 }
 
-/// Free for UDP and TCP when it was looked for.
+/// Ports that the kernel gives nobody who does not ask for them: it would give one away between our look and a server's,
+/// or while a server is away.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port that nothing has for UDP and TCP. Given once.
 pub fn free_port(ip: IpAddr) -> u16 {
-    let is_free_for_udp = |port: &u16| UdpSocket::bind((ip, *port)).is_ok();
-    let port = || TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
-    std::iter::repeat_with(port).take(100).find(is_free_for_udp).expect("a port that is free for UDP and TCP")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let size = u32::from(PORTS.end - PORTS.start);
+    // Another run of these tests begins elsewhere.
+    let begin = std::process::id().wrapping_mul(61) % size;
+    let port = || {
+        let number = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % size;
+        PORTS.start + u16::try_from(number).expect("below the range's size")
+    };
+    let is_free = |port: &u16| UdpSocket::bind((ip, *port)).is_ok() && TcpListener::bind((ip, *port)).is_ok();
+    std::iter::repeat_with(port).take(100).find(is_free).expect("a port that is free for UDP and TCP")
 }
 
 /// A server that runs. Dropped, it is killed and its files are gone.
