@@ -56,7 +56,7 @@ pub async fn create(client: &Client, size: Size, limit: Duration) -> Result<Dura
     wait::until("every relay serves", limit, async || {
         let (ready, serving) = progress(client, size).await?;
         if told.elapsed() > Duration::from_secs(30) {
-            println!("  {serving} relays serve, {ready} TurnRegions have all of theirs");
+            eprintln!("  {serving} relays serve, {ready} TurnRegions have all of theirs");
             told = Instant::now();
         }
         if ready < size.regions as usize {

@@ -19,7 +19,6 @@ use clap::Parser;
 use e2e::cluster;
 
 use self::fleet::Size;
-use self::report::Report;
 
 /// Measure the operator with thousands of relays on pretended machines, and print a table.
 ///
@@ -57,22 +56,21 @@ async fn main() -> Result<()> {
     let relays = relays::serve(certificates).await.context("the relays' admin port")?;
     let _kubelets = kubelets::start(&arguments.kwok)?;
 
-    println!("{} machines …", size.machines());
+    eprintln!("{} machines …", size.machines());
     machines::create(&client, size).await?;
     machines::all_ready(&client, size, patience).await?;
 
-    println!("{} TurnRegions of {} relays …", size.regions, size.relays);
+    eprintln!("{} TurnRegions of {} relays …", size.regions, size.relays);
+    report::size(size);
     let before = operator::usage(&client).await?;
     let converged = fleet::create(&client, size, patience).await?;
-    let grown = operator::usage(&client).await?;
+    report::growth(converged, &operator::usage(&client).await?.since(&before));
 
-    println!("a steady fleet, for {} s …", arguments.steady);
+    eprintln!("a steady fleet, for {} s …", arguments.steady);
     operator::quiet(&client, patience).await?;
-    let steady = operator::watch(&client, &relays, Duration::from_secs(arguments.steady)).await?;
+    report::steady(&operator::watch(&client, &relays, Duration::from_secs(arguments.steady)).await?);
 
-    println!("the leader is ended …");
-    let restart = operator::restart(&client, size, patience).await?;
-
-    print!("{}", Report { size, converged, growth: grown.since(&before)?, steady, restart });
+    eprintln!("the leader is ended …");
+    report::restart(&operator::restart(&client, size, patience).await?);
     Ok(())
 }
