@@ -45,6 +45,7 @@ fn start() -> Result<Child> {
         .arg(format!("--kubelet-certificate-authority={}", certificates.join("ca.crt").display()))
         .arg("--kubelet-preferred-address-types=InternalIP")
         .arg("--metric-resolution=10s")
+        .arg("--kubelet-request-timeout=5s")
         .arg(format!("--bind-address={ADDRESS}"))
         .arg(format!("--secure-port={PORT}"))
         .arg(format!("--cert-dir={}", certificates.join("metrics-server").display()))

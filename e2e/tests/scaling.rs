@@ -116,7 +116,7 @@ async fn scaled_to_zero(scenario: &Scenario) -> Result<()> {
 /// Kubernetes' autoscaler looks every 15 s at a rate over the last 10 to 20, and a relay starts or drains.
 const AUTOSCALED: Duration = Duration::from_mins(2);
 /// A relay with one light call uses a fifth of it.
-const PROCESSOR: &str = "15m";
+const PROCESSOR: &str = "30m";
 /// Heavy calls that make a relay use more than the autoscaler wants.
 const STREAMS_FOR_TWO: usize = 20;
 
@@ -125,7 +125,7 @@ async fn a_horizontal_pod_autoscaler_drives_the_number_of_relays_by_their_proces
     scenario::with("hpa", async |scenario| {
         metrics_server::with(async || {
             let mut checks = Checks::default();
-            scenario.serving(REGION, "{replicas: 1}").await?;
+            scenario.serving(REGION, "{replicas: 1, quotas: {allocationsPerUser: 100}}").await?;
             let first = scenario.relay(REGION, 0).await?;
             let call = scenario.stream(&first).await?;
             autoscale(&scenario).await?;
