@@ -9,7 +9,7 @@ foreign_cluster && fail "bench-scale makes a cluster of its own, with thousands 
 "$repository/e2e/setup/programs.sh"
 "$repository/e2e/setup/packages.sh" build cluster
 "$repository/e2e/setup/build-cluster.sh"
-"$repository/e2e/setup/kwok.sh"
+"$repository/e2e/setup/go-program.sh" kwok
 step "building the benchmark (first time about 3 minutes)"
 cd "$repository"
 cargo build --quiet --locked --release -p scale

@@ -6,8 +6,8 @@ cd "$repository"
 "$repository/e2e/setup/python.sh"
 if ! foreign_cluster; then
     "$repository/e2e/setup/packages.sh" browser
-    "$repository/e2e/setup/turnclient.sh"
-    "$repository/e2e/setup/metrics-server.sh"
+    "$repository/e2e/setup/go-program.sh" turnclient
+    "$repository/e2e/setup/go-program.sh" metrics-server
 fi
 step "scenarios on the cluster (about 15 minutes)"
 use_cluster_tools

@@ -54,7 +54,9 @@ fn start() -> Result<Child> {
         .stderr(log)
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| format!("{}: build it with e2e/setup/metrics-server.sh", cluster::metrics_server().display()))
+        .with_context(|| {
+            format!("{}: build it with e2e/setup/go-program.sh metrics-server", cluster::metrics_server().display())
+        })
 }
 
 /// The Service without a selector has its one endpoint written down, because no pod is behind it.

@@ -119,6 +119,6 @@ fn task(server: &Server, peer: SocketAddr, packets: usize) -> Value {
 
 fn program() -> Result<PathBuf> {
     let program = cluster::cache().context("no home folder")?.join("bin/turnclient");
-    ensure!(program.exists(), "{}: not there: run e2e/setup/turnclient.sh", program.display());
+    ensure!(program.exists(), "{}: not there: run e2e/setup/go-program.sh turnclient", program.display());
     Ok(program)
 }

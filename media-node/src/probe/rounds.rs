@@ -30,6 +30,7 @@ use super::{
     session::{Echo, Plan, Report},
     target::{Key, Target, transport_label, turn},
 };
+use crate::turn::probe::random;
 
 /// Over which the first probes of many targets are spread, or over the interval if that is shorter.
 const SPREAD: Duration = Duration::from_secs(10);
@@ -386,13 +387,6 @@ fn jittered(interval: Duration, random: u16) -> Duration {
 /// So much of it.
 fn share(whole: Duration, random: u16) -> Duration {
     whole.mul_f64(f64::from(random) / f64::from(u16::MAX))
-}
-
-fn random() -> u16 {
-    let mut bytes = [0; 2];
-    // It is not needed for anything that has to be secret.
-    let _ = getrandom::fill(&mut bytes);
-    u16::from_ne_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -54,6 +54,22 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// What a process writes to its piped standard error from now on.
+pub fn lines_of(process: &mut Child) -> Receiver<String> {
+    let stderr = BufReader::new(process.stderr.take().unwrap());
+    let (send, lines) = channel();
+    thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            // Shown when the test fails.
+            println!("{line}");
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
 /// Status and body of a plain HTTP GET.
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -150,17 +166,7 @@ impl Plan {
 
     pub fn spawn_with(self, arguments: &[&str]) -> Node {
         let mut process = self.command().args(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        let (send, lines) = channel();
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // Shown when the test fails.
-                println!("{line}");
-                if send.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = lines_of(&mut process);
         Node { plan: self, process, lines }
     }
 }

@@ -1,7 +1,6 @@
 //! The probe role against nodes, and against what fails in each of the ways that there are.
 
 use std::{
-    io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
@@ -21,7 +20,7 @@ use crate::{
     PEER,
     admin::Admin,
     caller::Caller,
-    node::{self, Node, PATIENCE, Plan, binary, free_port},
+    node::{self, Node, PATIENCE, Plan, binary, free_port, lines_of},
     stream::NAME,
 };
 
@@ -257,17 +256,7 @@ impl Prober {
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
         };
         let mut process = prober(&files);
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        let (send, lines) = channel();
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // Shown when the test fails.
-                println!("{line}");
-                if send.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let lines = lines_of(&mut process);
         let prober = Self { process, lines, admin, files };
         prober.wait_for_line("probing");
         prober

@@ -51,8 +51,9 @@ where
     call("read", object, api.get_opt(name)).await
 }
 
-/// For `.modify(slim)` on a watch, before the store: managedFields are the larger half of a small object, and nothing
+/// For watches, before the store: managedFields are the larger half of a small object, and nothing
 /// here reads them (what we own is compared by content, see [`differs`]).
-pub fn slim<K: kube::Resource>(object: &mut K) {
+pub fn slim<K: kube::Resource>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
+    object
 }

@@ -19,14 +19,13 @@ pub struct Packed<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + Serialize + DeserializeOwned> Packed<K> {
-    /// None for what cannot be written as JSON, which no object of an API is.
-    pub fn of(mut object: K) -> Option<Self> {
+    pub fn of(mut object: K) -> Self {
         let meta = std::mem::take(object.meta_mut());
-        let rest = serde_json::to_string(&object).ok()?.into_boxed_str();
-        Some(Self { meta, rest, kind: PhantomData })
+        let rest = serde_json::to_string(&object).unwrap_or_default().into_boxed_str();
+        Self { meta, rest, kind: PhantomData }
     }
 
-    /// The whole object. None never, because it was one.
+    /// The whole object. None for what cannot be written as JSON, which no object of an API is.
     pub fn unpacked(&self) -> Option<K> {
         let mut object: K = serde_json::from_str(&self.rest).ok()?;
         object.meta_mut().clone_from(&self.meta);
@@ -76,7 +75,7 @@ mod tests {
             "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "turn", "image": "i"}]}}},
         }))
         .unwrap();
-        let packed = Packed::of(deployment.clone()).unwrap();
+        let packed = Packed::of(deployment.clone());
         assert_eq!(packed.meta(), &deployment.metadata);
         assert!(!packed.rest.contains("resourceVersion"), "{}", packed.rest);
         assert_eq!(packed.unpacked().unwrap(), deployment);

@@ -75,11 +75,11 @@ impl Caches {
         let ours = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
         let filled = Filled::new();
         let everything = watcher::Config::default;
-        let (regions, region_events) = watched(client, everything(), slimmed::<Guarded>, (&filled, 0));
+        let (regions, region_events) = watched(client, everything(), slim::<Guarded>, (&filled, 0));
         let (deployments, deployment_events) = watched(client, ours.clone(), packed, (&filled, 1));
         let (pods, pod_events) = watched(client, ours.clone(), slim_pod, (&filled, 2));
-        let (config_maps, config_map_events) = watched(client, ours.clone(), slimmed::<ConfigMap>, (&filled, 3));
-        let (budgets, budget_events) = watched(client, ours, slimmed::<PodDisruptionBudget>, (&filled, 4));
+        let (config_maps, config_map_events) = watched(client, ours.clone(), slim::<ConfigMap>, (&filled, 3));
+        let (budgets, budget_events) = watched(client, ours, slim::<PodDisruptionBudget>, (&filled, 4));
         let (machines, machine_events) = watched(client, everything(), slim_machine, (&filled, 5));
         let caches = Self { regions, deployments, pods, config_maps, budgets, machines, filled };
         let triggers = Triggers {
@@ -123,7 +123,7 @@ fn touched<K>(event: watcher::Event<K>) -> Option<Touched<K>> {
 fn watched<K, Kept>(
     client: &Client,
     config: watcher::Config,
-    kept: fn(K) -> Option<Kept>,
+    kept: fn(K) -> Kept,
     (filled, store): (&Filled, u8),
 ) -> (Store<Kept>, Events<Kept>)
 where
@@ -134,7 +134,7 @@ where
     let (reader, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client.clone()), config)
         .default_backoff()
-        .try_filter_map(move |event| std::future::ready(Ok(map(event, kept))))
+        .map_ok(move |event| map(event, kept))
         .reflect(writer)
         .inspect(move |event| {
             if let Ok(watcher::Event::InitDone) = event {
@@ -150,32 +150,24 @@ where
     (reader, events.boxed())
 }
 
-fn map<K, Kept>(event: watcher::Event<K>, kept: fn(K) -> Option<Kept>) -> Option<watcher::Event<Kept>> {
-    Some(match event {
-        watcher::Event::Apply(object) => watcher::Event::Apply(kept(object)?),
-        watcher::Event::Delete(object) => watcher::Event::Delete(kept(object)?),
-        watcher::Event::InitApply(object) => watcher::Event::InitApply(kept(object)?),
+fn map<K, Kept>(event: watcher::Event<K>, kept: fn(K) -> Kept) -> watcher::Event<Kept> {
+    match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(kept(object)),
+        watcher::Event::Delete(object) => watcher::Event::Delete(kept(object)),
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(kept(object)),
         watcher::Event::Init => watcher::Event::Init,
         watcher::Event::InitDone => watcher::Event::InitDone,
-    })
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "the signature of what may keep nothing")]
-fn slimmed<K: Resource>(mut object: K) -> Option<K> {
-    slim(&mut object);
-    Some(object)
+    }
 }
 
 /// There is one for every node, and all of it is compared with what it should be.
-fn packed(mut deployment: Deployment) -> Option<Packed<Deployment>> {
-    slim(&mut deployment);
-    deployment.status = None;
-    Packed::of(deployment)
+fn packed(deployment: Deployment) -> Packed<Deployment> {
+    Packed::of(Deployment { status: None, ..slim(deployment) })
 }
 
 /// What is looked at of a pod (see `observed.rs`): there is one for every node.
-fn slim_pod(pod: Pod) -> Option<Pod> {
-    let Pod { mut metadata, spec, status } = slimmed(pod)?;
+fn slim_pod(pod: Pod) -> Pod {
+    let Pod { mut metadata, spec, status } = slim(pod);
     metadata.owner_references = None;
     let spec = spec.map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
     let status = status.unwrap_or_default();
@@ -188,18 +180,18 @@ fn slim_pod(pod: Pod) -> Option<Pod> {
         container_statuses: status.container_statuses,
         ..PodStatus::default()
     };
-    Some(Pod { metadata, spec, status: Some(status) })
+    Pod { metadata, spec, status: Some(status) }
 }
 
 /// What is looked at of a machine. The list of its images alone can be 10 kB.
-fn slim_machine(machine: Node) -> Option<Node> {
-    let Node { metadata, spec, status } = slimmed(machine)?;
+fn slim_machine(machine: Node) -> Node {
+    let Node { metadata, spec, status } = slim(machine);
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let spec = NodeSpec { taints: spec.taints, unschedulable: spec.unschedulable, ..NodeSpec::default() };
     let mut conditions = status.conditions.unwrap_or_default();
     conditions.retain(|condition| condition.type_ == "Ready");
     let status = NodeStatus { addresses: status.addresses, conditions: Some(conditions), ..NodeStatus::default() };
-    Some(Node { metadata, spec: Some(spec), status: Some(status) })
+    Node { metadata, spec: Some(spec), status: Some(status) }
 }
 
 /// Leaves out events of objects of which nothing that `what` looks at has changed. Bounded: what is gone is forgotten.
@@ -355,7 +347,7 @@ mod tests {
         kept.spec =
             Some(NodeSpec { unschedulable: Some(true), pod_cidr: Some("10.1.0.0/24".into()), ..NodeSpec::default() });
         let whole = kept.clone();
-        let kept = slim_machine(kept).unwrap();
+        let kept = slim_machine(kept);
         let region = managed("{}");
         let placed = |node: &Node| {
             let mut node = node.clone();
@@ -388,7 +380,7 @@ mod tests {
             },
         }))
         .unwrap();
-        let kept = slim_pod(pod.clone()).unwrap();
+        let kept = slim_pod(pod.clone());
         assert_eq!(node_pod(&kept), node_pod(&pod));
         assert!(node_pod(&kept).ready && node_pod(&kept).start.is_some());
         assert_eq!(kept.status.unwrap().qos_class, None);

@@ -6,21 +6,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"rtcfleet.dev/e2e/cluster/internal/config"
 	"rtcfleet.dev/e2e/cluster/internal/supervisor"
-	"rtcfleet.dev/e2e/cluster/internal/topology"
 )
 
 // Cluster is one cluster of this machine; its networks allow one at a time.
 type Cluster struct {
+	config.Layout
 	State config.State
-	Nodes topology.Topology
-	// NodeMonitorGrace is how long a node may be silent before it is Unknown.
-	NodeMonitorGrace time.Duration
 	// Program is this very program's file, which is all components in one.
 	Program string
 	Out     io.Writer
@@ -37,9 +33,7 @@ func New(state config.State, program string, out io.Writer) (*Cluster, error) {
 	if !found {
 		layout = config.DefaultLayout()
 	}
-	made := &Cluster{State: state, Program: program, Out: out, supervisor: supervisor.NewClient(state.SupervisorSocket())}
-	made.take(layout)
-	return made, nil
+	return &Cluster{Layout: layout, State: state, Program: program, Out: out, supervisor: supervisor.NewClient(state.SupervisorSocket())}, nil
 }
 
 // SetLayout chooses what a cluster that is not made yet is made of.
@@ -51,16 +45,8 @@ func (c *Cluster) SetLayout(layout config.Layout) error {
 	if found && fmt.Sprint(made) != fmt.Sprint(layout) {
 		return fmt.Errorf("--nodes-file: the cluster in %s is another one: run `rtc-cluster down` first", c.State.Root())
 	}
-	c.take(layout)
+	c.Layout = layout
 	return nil
-}
-
-func (c *Cluster) take(layout config.Layout) {
-	c.Nodes, c.NodeMonitorGrace = layout.Nodes, layout.NodeMonitorGrace
-}
-
-func (c *Cluster) layout() config.Layout {
-	return config.Layout{Nodes: c.Nodes, NodeMonitorGrace: c.NodeMonitorGrace}
 }
 
 // Supervisor is the client of the cluster's supervisor.

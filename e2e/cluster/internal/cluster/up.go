@@ -63,7 +63,7 @@ func (c *Cluster) Up(ctx context.Context) error {
 }
 
 func (c *Cluster) prepare() (controlplane.Credentials, []node.Specs, error) {
-	if err := c.State.SaveLayout(c.layout()); err != nil {
+	if err := c.State.SaveLayout(c.Layout); err != nil {
 		return controlplane.Credentials{}, nil, err
 	}
 	if err := c.linkPrograms(); err != nil {

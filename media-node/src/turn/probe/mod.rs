@@ -194,7 +194,8 @@ fn jittered(interval: Duration, random: u16) -> Duration {
     interval.mul_f64(0.8 + 0.4 * f64::from(random) / f64::from(u16::MAX))
 }
 
-fn random() -> u16 {
+/// For spreading what several processes do, and nothing else.
+pub fn random() -> u16 {
     let mut bytes = [0; 2];
     // It is not needed for anything that has to be secret.
     let _ = getrandom::fill(&mut bytes);

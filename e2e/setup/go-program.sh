@@ -1,0 +1,18 @@
+#!/bin/sh
+# Builds a Go program that has a module of its own beside the cluster's, into
+# ${XDG_CACHE_HOME:-$HOME/.cache}/rtc-fleet/bin. Go's own cache knows what changed. Usage: go-program.sh NAME
+set -eu
+. "$(dirname "$0")/lib.sh"
+name=$1
+case $name in
+turnclient) package=. takes="20 seconds" ;;                                              # the scenarios' client (pion)
+kwok) package=sigs.k8s.io/kwok/cmd/kwok takes="3 minutes" ;;                             # pretended kubelets of bench-scale
+metrics-server) package=sigs.k8s.io/metrics-server/cmd/metrics-server takes="3 minutes" ;; # of Kubernetes, for a scenario
+*) fail "go-program.sh: no such program: $name" "write turnclient, kwok or metrics-server" ;;
+esac
+
+[ -x "$cache/bin/$name" ] || step "building $name (first time about $takes)"
+mkdir -p "$cache/bin"
+cd "$repository/e2e/cluster/$name"
+CGO_ENABLED=0 go build -trimpath -o "$cache/bin/$name" "$package" ||
+    fail "$name was not built" "the compiler's messages are above; are Go modules reached (go env GOPROXY)?"
