@@ -7,10 +7,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     config::{self, ConfigError, Overrides},
     probe::{
+        credentials::USER,
         session::Echo,
         target::{Certified, Endpoint},
     },
 };
+
+/// As a part of a user name (RFC 8489 section 14.3 allows 508 bytes), without what separates it from the expiry.
+fn user(text: &str) -> Result<String, String> {
+    let good = (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+    if good { Ok(text.to_owned()) } else { Err("write 1 to 253 printable characters without a colon".to_owned()) }
+}
 
 /// A node of an RTC fleet. Each subcommand that serves is a role; this release has `turn` and `probe`.
 #[derive(Debug, Parser)]
@@ -168,6 +175,10 @@ pub struct ProbeArgs {
     /// How --once prints: a table, or the verdicts as JSON
     #[arg(short, long, value_name = "FORMAT", requires = "once", default_value = "plain")]
     pub output: Output,
+
+    /// User that servers' quotas count, where credentials are made from a secret: give each of several probers its own
+    #[arg(long, value_name = "NAME", default_value = USER, value_parser = user)]
+    pub user: String,
 
     /// Where /metrics, /healthz and /readyz are served, plain HTTP; wins over metrics.address [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS:PORT", env = "RTC_METRICS_ADDRESS", value_parser = config::parse_socket_address)]

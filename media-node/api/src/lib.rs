@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/status` | | [`NodeStatus`] |
 //! | `PUT /v1/state` | [`SetState`] | [`NodeStatus`] as it stands afterwards |
-//! | `GET /v1/verdicts` | | [`Verdicts`], from a prober only, which answers nothing else |
+//! | `GET /v1/verdicts?boot=B&after=S` | | [`Verdicts`], from a prober only, which answers nothing else; with a query without those up to the sequence S of the boot B |
 //!
 //! A refusal is a [`Problem`] with a 4xx or 5xx status. Unknown fields of an answer are ignored, so that an older
 //! operator can read a newer node; unknown fields of a request are refused, so that a newer operator notices an older node.

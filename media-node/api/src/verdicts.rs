@@ -20,13 +20,16 @@ pub const MAX_DETAIL: usize = 300;
 pub struct Verdicts {
     /// Release of the prober.
     pub version: String,
+    /// Another number with every start of the prober, below 2^53: [`Verdict::sequence`] begins anew.
+    pub boot: u64,
     /// SHA-256 of the configuration file in force, lower-case hex: whoever wrote the file knows by it whether these targets
     /// are those of that file.
     pub config_hash: String,
     /// The prober's clock when it answered.
     pub now: Timestamp,
     pub canary: Canary,
-    /// One a target that has been probed under this configuration, by name, then transport. At most [`MAX_TARGETS`].
+    /// The last one of each target that has been probed under this configuration, by name, then transport. At most
+    /// [`MAX_TARGETS`]. Without those that were asked not to be told again.
     pub verdicts: Vec<Verdict>,
 }
 
@@ -101,8 +104,11 @@ pub struct Verdict {
     pub took_millis: f64,
     /// When the verdict was made, by the prober's clock.
     pub at: Timestamp,
-    /// Verdicts in a row that say the same of `ok`, this one included. It grows with every verdict, so it tells a new one
-    /// from an old one, whatever clocks do.
+    /// Which of this prober's verdicts it is, since its start: a later one has a higher number, whatever clocks do.
+    pub sequence: u64,
+    /// How long ago it was made when it was told, by the prober's monotonic clock, milliseconds.
+    pub age_millis: u64,
+    /// Verdicts in a row that say the same of `ok`, this one included.
     pub streak: u32,
     /// The end of the certificate's validity. None before there was a handshake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,6 +160,8 @@ mod tests {
             packets_lost: u32::MAX,
             took_millis: 1_234.567,
             at: Timestamp::MAX,
+            sequence: u64::MAX,
+            age_millis: u64::MAX,
             streak: u32::MAX,
             certificate_not_after: Some(Timestamp::MAX),
             security: Some(Security {

@@ -50,6 +50,8 @@ impl Skip {
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     pub last: Option<Verdict>,
+    /// When it was made.
+    made: Option<Instant>,
     /// Probes that went well, and those that did not, by stage.
     pub passed: u64,
     pub failed: BTreeMap<Stage, u64>,
@@ -74,8 +76,22 @@ pub enum News {
     Down,
 }
 
+/// When a verdict was made, and the how-manieth it is.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    at: Timestamp,
+    now: Instant,
+    sequence: u64,
+}
+
 impl Record {
-    fn take(&mut self, target: &Target, address: Option<SocketAddr>, finding: Finding, at: Timestamp) -> News {
+    /// As it is told at `now`.
+    fn told(&self, now: Instant) -> Option<Verdict> {
+        let age = now.saturating_duration_since(self.made?);
+        Some(Verdict { age_millis: u64::try_from(age.as_millis()).unwrap_or(u64::MAX), ..self.last.clone()? })
+    }
+
+    fn take(&mut self, target: &Target, address: Option<SocketAddr>, finding: Finding, made: Made) -> News {
         let Report { fault, rtts, .. } = &finding.report;
         match fault {
             None => self.passed += 1,
@@ -89,11 +105,17 @@ impl Record {
         // One that fails before its handshake shows no certificate: that is no other certificate.
         self.not_after = finding.not_after.or(self.not_after);
         let before = self.last.as_ref().map(|last| (last.ok, last.streak));
-        let verdict = verdict_of(target, address, finding, at);
+        let verdict = verdict_of(target, address, finding, made.at);
         let ok = verdict.ok;
         let streak = before.filter(|(was, _)| *was == ok).map_or(1, |(_, streak)| streak.saturating_add(1));
-        self.last =
-            Some(Verdict { streak, certificate_not_after: self.not_after, security: self.security.clone(), ..verdict });
+        self.made = Some(made.now);
+        self.last = Some(Verdict {
+            sequence: made.sequence,
+            streak,
+            certificate_not_after: self.not_after,
+            security: self.security.clone(),
+            ..verdict
+        });
         match (before, ok) {
             (Some((was, _)), is) if was == is => News::None,
             (_, true) => News::Up,
@@ -152,6 +174,8 @@ pub fn verdict_of(target: &Target, address: Option<SocketAddr>, finding: Finding
         packets_lost,
         took_millis: millis(&took),
         at,
+        sequence: 0,
+        age_millis: 0,
         streak: 1,
         certificate_not_after: not_after,
         security: None,
@@ -165,13 +189,32 @@ fn millis(time: &Duration) -> f64 {
 
 const NOTHING: Known = Known { spots: 0, spot_at: None, target_at: None, no_socket_at: None, starved_at: None };
 
+/// Up to where a reader has been told: a boot and a sequence of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub boot: u64,
+    pub after: u64,
+}
+
 /// Shared by all probes of a process and whoever reads of them.
-#[derive(Debug, Default)]
-pub struct Board(Mutex<State>);
+#[derive(Debug)]
+pub struct Board {
+    boot: u64,
+    state: Mutex<State>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        // Microseconds: two starts never have the same, and every reader of JSON keeps all of its digits.
+        Self { boot: Timestamp::now().as_microsecond().unsigned_abs(), state: Mutex::default() }
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<Key, Record>,
+    /// Of the last verdict.
+    sequence: u64,
     skipped: BTreeMap<Skip, u64>,
     known: Option<Known>,
     interval: Duration,
@@ -181,7 +224,7 @@ struct State {
 
 impl Board {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These targets from now on. What is no target any more is forgotten.
@@ -226,8 +269,10 @@ impl Board {
         {
             known.target_at = Some(now);
         }
+        state.sequence += 1;
+        let made = Made { at, now, sequence: state.sequence };
         let record = state.records.get_mut(&target.key());
-        record.map_or(News::None, |record| record.take(target, address, finding, at))
+        record.map_or(News::None, |record| record.take(target, address, finding, made))
     }
 
     /// Where the target was reached last, if it was usable then.
@@ -271,12 +316,16 @@ impl Board {
         canary::judge(known, state.interval, now)
     }
 
-    pub fn verdicts(&self, at: Timestamp, now: Instant) -> Verdicts {
+    /// Without what was told before, if that was in this boot.
+    pub fn verdicts(&self, heard: Option<Heard>, at: Timestamp, now: Instant) -> Verdicts {
         let canary = self.canary(now);
+        let after = heard.filter(|heard| heard.boot == self.boot).map_or(0, |heard| heard.after);
         let state = self.state();
-        let verdicts = state.records.values().filter_map(|record| record.last.clone()).collect();
+        let told = state.records.values().filter_map(|record| record.told(now));
+        let verdicts = told.filter(|verdict| verdict.sequence > after).collect();
         Verdicts {
             version: crate::node::VERSION.to_owned(),
+            boot: self.boot,
             config_hash: state.config_hash.clone(),
             now: at,
             canary,
@@ -375,7 +424,7 @@ mod tests {
         other.endpoint.transport = Transport::Tls;
         board.configure(&BTreeSet::from([other.key()]), 0, 1000 * MS, "other".to_owned());
         board.take(&target(), None, bad(), Timestamp::UNIX_EPOCH, Instant::now());
-        let said = board.verdicts(Timestamp::UNIX_EPOCH, Instant::now());
+        let said = board.verdicts(None, Timestamp::UNIX_EPOCH, Instant::now());
         assert_eq!((said.verdicts, said.config_hash.as_str()), (vec![], "other"));
     }
 
@@ -397,6 +446,29 @@ mod tests {
         let clear = Security { granted_peers: vec![], ..alarm.clone() };
         assert_eq!(board.take_security(&key, Some(clear)), None);
         assert_eq!(board.take_security(&key, Some(alarm.clone())), Some(alarm));
+    }
+
+    #[test]
+    fn a_reader_is_told_what_is_new_to_it_with_its_age_and_a_restarted_prober_begins_anew() {
+        let mut other = target();
+        other.name = "b".to_owned();
+        let board = board(&[&target(), &other]);
+        let began = Instant::now();
+        let take = |target: &Target, millis: u32| {
+            board.take(target, None, good(&[1]), Timestamp::UNIX_EPOCH, began + MS * millis);
+        };
+        let told = |heard: Option<Heard>| {
+            let said = board.verdicts(heard, Timestamp::UNIX_EPOCH, began + MS * 100);
+            said.verdicts.iter().map(|one| (one.target.clone(), one.sequence, one.age_millis)).collect::<Vec<_>>()
+        };
+        take(&target(), 0);
+        take(&other, 30);
+        let boot = board.verdicts(None, Timestamp::UNIX_EPOCH, began).boot;
+        assert_eq!(told(None), [("a".to_owned(), 1, 100), ("b".to_owned(), 2, 70)]);
+        assert_eq!(told(Some(Heard { boot, after: 2 })), []);
+        take(&target(), 60);
+        assert_eq!(told(Some(Heard { boot, after: 2 })), [("a".to_owned(), 3, 40)]);
+        assert_eq!(told(Some(Heard { boot: boot ^ 1, after: 1000 })).len(), 2);
     }
 
     #[test]

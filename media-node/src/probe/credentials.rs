@@ -1,6 +1,6 @@
 //! Whom the prober is, to which server.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     config::Auth,
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Whom the quotas of servers count.
+/// Whom the quotas of servers count, unless probers are given names of their own.
 pub const USER: &str = "rtc-fleet-prober";
 
 /// Where credentials come from.
@@ -26,8 +26,12 @@ pub enum Source {
 /// What is in force now. `Debug` shows nothing secret.
 #[derive(Clone)]
 pub enum Credentials {
-    /// With how long they are good for: long enough for clocks that differ by minutes, or are stepped.
-    Secrets(Secrets, Duration),
+    /// `ttl` is long enough for clocks that differ by minutes, or are stepped.
+    Secrets {
+        secrets: Secrets,
+        ttl: Duration,
+        user: Arc<str>,
+    },
     Password {
         username: String,
         password: String,
@@ -44,9 +48,9 @@ impl Credentials {
     /// In the order to be tried: a prober may learn of a new secret before a server does. `unix` is now.
     pub fn clients(&self, unix: u64) -> Vec<Client> {
         match self {
-            Self::Secrets(Secrets { current, previous }, ttl) => {
+            Self::Secrets { secrets: Secrets { current, previous }, ttl, user } => {
                 let named = |secret: &Secret| {
-                    let username = format!("{}:{USER}", unix + ttl.as_secs());
+                    let username = format!("{}:{user}", unix + ttl.as_secs());
                     Client::named(username.clone(), secret.password(&username))
                 };
                 std::iter::once(current).chain(previous).map(named).collect()
@@ -58,7 +62,7 @@ impl Credentials {
     /// Somebody who knows the user name and nothing else.
     pub fn impostor(&self, unix: u64) -> Client {
         let username = match self {
-            Self::Secrets(_, ttl) => format!("{}:{USER}", unix + ttl.as_secs()),
+            Self::Secrets { ttl, user, .. } => format!("{}:{user}", unix + ttl.as_secs()),
             Self::Password { username, .. } => username.clone(),
         };
         Client::named(username, "this is not the password".to_owned())
@@ -68,6 +72,7 @@ impl Credentials {
 /// A [`Source`] that is followed while its files change.
 pub struct Followed {
     source: Source,
+    user: Arc<str>,
     secrets: Option<Follower>,
     password: Option<String>,
 }
@@ -79,12 +84,13 @@ impl fmt::Debug for Followed {
 }
 
 impl Followed {
-    pub fn new(source: Source) -> Self {
+    /// `user` is whom quotas count, where the source does not say.
+    pub fn new(source: Source, user: Arc<str>) -> Self {
         let secrets = match &source {
             Source::Secret { auth, .. } => Some(Follower::new(auth.clone())),
             Source::Password { .. } => None,
         };
-        Self { source, secrets, password: None }
+        Self { source, user, secrets, password: None }
     }
 
     pub fn source(&self) -> &Source {
@@ -107,7 +113,11 @@ impl Followed {
     /// None before the files could be read once.
     pub fn credentials(&self) -> Option<Credentials> {
         match &self.source {
-            Source::Secret { ttl, .. } => Some(Credentials::Secrets(self.secrets.as_ref()?.secrets()?, *ttl)),
+            Source::Secret { ttl, .. } => Some(Credentials::Secrets {
+                secrets: self.secrets.as_ref()?.secrets()?,
+                ttl: *ttl,
+                user: Arc::clone(&self.user),
+            }),
             Source::Password { username, .. } => {
                 Some(Credentials::Password { username: username.clone(), password: self.password.clone()? })
             }
@@ -135,7 +145,7 @@ mod tests {
     fn both_secrets_of_a_rotation_are_tried_the_new_one_first_and_none_is_shown() {
         let secret = |text: &[u8]| Secret::new(text).unwrap();
         let secrets = Secrets { current: secret(b"new"), previous: Some(secret(b"old")) };
-        let credentials = Credentials::Secrets(secrets, Duration::from_hours(6));
+        let credentials = Credentials::Secrets { secrets, ttl: Duration::from_hours(6), user: USER.into() };
         assert_eq!(credentials.clients(1_800_000_000).len(), 2);
         let shown = format!("{credentials:?} {:?}", credentials.clients(0));
         assert_eq!(shown, "Credentials(..) [Client(..), Client(..)]");
@@ -145,7 +155,8 @@ mod tests {
     fn a_password_file_is_followed_and_keeps_its_last_value() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("password");
-        let mut followed = Followed::new(Source::Password { username: "alice".to_owned(), file: file.clone() });
+        let mut followed =
+            Followed::new(Source::Password { username: "alice".to_owned(), file: file.clone() }, USER.into());
         assert!(!followed.look() && followed.credentials().is_none());
         std::fs::write(&file, " one\n").unwrap();
         assert!(followed.look() && !followed.look());

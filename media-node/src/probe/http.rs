@@ -2,19 +2,33 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{Json, Router, extract::State, response::Response, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    response::Response,
+    routing::get,
+};
 use jiff::Timestamp;
 use rtcfleet_node_api::{VERDICTS_PATH, Verdicts};
+use serde::Deserialize;
 
-use super::board::Board;
+use super::board::{Board, Heard};
 use crate::{health, metrics::Metrics};
 
 pub fn admin(board: Arc<Board>) -> Router {
     Router::new().route(VERDICTS_PATH, get(verdicts)).with_state(board)
 }
 
-async fn verdicts(State(board): State<Arc<Board>>) -> Json<Verdicts> {
-    Json(board.verdicts(Timestamp::now(), Instant::now()))
+/// What the reader was told before; without one of the two, everything is told.
+#[derive(Deserialize)]
+struct Asked {
+    boot: Option<u64>,
+    after: Option<u64>,
+}
+
+async fn verdicts(State(board): State<Arc<Board>>, Query(asked): Query<Asked>) -> Json<Verdicts> {
+    let heard = asked.boot.zip(asked.after).map(|(boot, after)| Heard { boot, after });
+    Json(board.verdicts(heard, Timestamp::now(), Instant::now()))
 }
 
 /// That it answers is what shows that it lives: probes and answers share one thread.

@@ -8,7 +8,7 @@ mod board;
 mod burst;
 mod canary;
 pub mod config;
-mod credentials;
+pub mod credentials;
 mod fault;
 mod http;
 mod metrics;

@@ -78,7 +78,7 @@ impl Job {
         let (targets, settings, ca_file) = match &args.config {
             Some(path) => {
                 let config = config::load(path, Addresses::default())?;
-                let targets = configured(&config)?;
+                let targets = configured(&config, &args.user)?;
                 (targets, config.settings, config.ca_file)
             }
             None => (given(args)?, settings_of(args), None),
@@ -152,7 +152,7 @@ async fn one(
     verdicts
 }
 
-fn configured(config: &ProbeConfig) -> Result<Vec<(Target, Credentials)>, Failure> {
+fn configured(config: &ProbeConfig, user: &str) -> Result<Vec<(Target, Credentials)>, Failure> {
     let mut known: Vec<(&Source, Credentials)> = Vec::new();
     let mut targets = Vec::new();
     for target in &config.targets {
@@ -160,7 +160,7 @@ fn configured(config: &ProbeConfig) -> Result<Vec<(Target, Credentials)>, Failur
         let credentials = if let Some((_, credentials)) = known.iter().find(|(each, _)| *each == source) {
             credentials.clone()
         } else {
-            let credentials = read(source)?;
+            let credentials = read(source, user)?;
             known.push((source, credentials.clone()));
             credentials
         };
@@ -169,8 +169,8 @@ fn configured(config: &ProbeConfig) -> Result<Vec<(Target, Credentials)>, Failur
     Ok(targets)
 }
 
-fn read(source: &Source) -> Result<Credentials, Failure> {
-    let mut followed = Followed::new(source.clone());
+fn read(source: &Source, user: &str) -> Result<Credentials, Failure> {
+    let mut followed = Followed::new(source.clone(), user.into());
     followed.look();
     let file = match source {
         Source::Secret { auth, .. } => &auth.current,
@@ -207,7 +207,8 @@ fn credentials_of(args: &ProbeArgs) -> Result<Credentials, Failure> {
         (Some(file), _, _) => {
             let secret = secrets::read_file(file)
                 .map_err(|error| Failure::Usage(format!("--secret-file {}: {error}", file.display())))?;
-            Ok(Credentials::Secrets(crate::turn::proto::Secrets { current: secret, previous: None }, args.ttl))
+            let secrets = crate::turn::proto::Secrets { current: secret, previous: None };
+            Ok(Credentials::Secrets { secrets, ttl: args.ttl, user: args.user.as_str().into() })
         }
         (None, Some(username), Some(file)) => {
             let password = read_password(file)
@@ -306,6 +307,8 @@ mod tests {
             packets_lost: 1,
             took_millis: 100.0,
             at: Timestamp::UNIX_EPOCH,
+            sequence: 0,
+            age_millis: 0,
             streak: 1,
             certificate_not_after: Some(Timestamp::from_second(30 * DAY).unwrap()),
             security: None,

@@ -60,7 +60,7 @@ pub fn run(args: &ProbeArgs) -> Result<(), Failure> {
         tracing::warn!(%error, "the limit on open files could not be raised: fewer probes run at one time");
     }
     let runtime = runtime()?;
-    runtime.block_on(serve(path.clone(), addresses, loaded, admin))
+    runtime.block_on(serve(path.clone(), addresses, loaded, admin, args.user.as_str().into()))
 }
 
 /// One thread: a probe waits nearly all of its time.
@@ -126,13 +126,14 @@ async fn serve(
     addresses: Addresses,
     mut loaded: Loaded,
     admin: Option<Arc<TlsFiles>>,
+    user: Arc<str>,
 ) -> Result<(), Failure> {
     let catch = |kind| signal(kind).map_err(|error| Failure::Running(format!("signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     tracing::info!(version = crate::node::VERSION, config = %loaded.config.hash, "starting");
     let board = Arc::new(Board::default());
     open_http(&board, &loaded.config, admin).await?;
-    let mut rounds = Rounds::new(board.clone());
+    let mut rounds = Rounds::new(board.clone(), user);
     rounds.configure(&loaded.config, loaded.tls.clone(), false);
     tracing::info!(targets = loaded.config.targets.len(), interval = ?loaded.config.settings.interval, "probing");
     let (mut files, mut credentials) = (interval(CONFIG), interval(CREDENTIALS));

@@ -70,6 +70,8 @@ impl Common {
 #[derive(Debug)]
 pub struct Rounds {
     board: Arc<Board>,
+    /// Whom servers' quotas count.
+    user: Arc<str>,
     running: BTreeMap<Key, Running>,
     vault: Vec<Kept>,
     spots: Option<watch::Sender<()>>,
@@ -94,8 +96,16 @@ struct Kept {
 }
 
 impl Rounds {
-    pub fn new(board: Arc<Board>) -> Self {
-        Self { board, running: BTreeMap::new(), vault: Vec::new(), spots: None, tasks: JoinSet::new(), before: None }
+    pub fn new(board: Arc<Board>, user: Arc<str>) -> Self {
+        Self {
+            board,
+            user,
+            running: BTreeMap::new(),
+            vault: Vec::new(),
+            spots: None,
+            tasks: JoinSet::new(),
+            before: None,
+        }
     }
 
     /// These targets from now on. Those that are the same as before, under the same settings, are not disturbed, unless
@@ -157,7 +167,7 @@ impl Rounds {
             if self.vault.iter().any(|kept| kept.followed.source() == source) {
                 continue;
             }
-            let mut followed = Followed::new(source.clone());
+            let mut followed = Followed::new(source.clone(), Arc::clone(&self.user));
             followed.look();
             let latest = watch::Sender::new(followed.credentials());
             self.vault.push(Kept { followed, latest });

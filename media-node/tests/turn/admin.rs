@@ -67,6 +67,11 @@ impl Admin {
         self.ask(Method::GET, VERDICTS_PATH, Vec::new())
     }
 
+    /// The same without those up to a sequence of a boot.
+    pub fn verdicts_after(&self, boot: u64, sequence: u64) -> Verdicts {
+        self.ask(Method::GET, &format!("{VERDICTS_PATH}?boot={boot}&after={sequence}"), Vec::new())
+    }
+
     pub fn status(&self) -> NodeStatus {
         self.ask(Method::GET, STATUS_PATH, Vec::new())
     }

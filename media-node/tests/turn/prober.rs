@@ -317,6 +317,8 @@ fn a_prober_goes_on_and_tells_of_a_dead_node_within_two_intervals_and_of_its_ret
     let one = &said.verdicts[0];
     assert_eq!((one.target.as_str(), one.region.as_deref(), one.packets_lost), ("north-0", Some("north"), 0));
     assert_eq!(one.address, Some(listener));
+    let later = prober.admin.verdicts_after(said.boot, one.sequence);
+    assert!(later.verdicts.iter().all(|new| new.sequence > one.sequence), "what was told is not told again: {later:?}");
 
     let (_, page) = node::get(prober.files.metrics, "/metrics");
     for row in [
