@@ -39,6 +39,15 @@ pub const FROZEN: &str = "Frozen";
 /// A person pinned regions, and health does not decide. Present only while true.
 pub const OVERRIDDEN: &str = "Overridden";
 
+/// Some vantage points are silent, or reach nothing: they have no vote. Present only while true.
+pub const VANTAGE_POINTS_MISSING: &str = "VantagePointsMissing";
+/// Probers of ours are not as they should be. Present only while true.
+pub const PROBERS_FAILING: &str = "ProbersFailing";
+/// Regions that are asked for and are not in the answer. Present only while true.
+pub const REGIONS_LEFT_OUT: &str = "RegionsLeftOut";
+/// Relays grant probers what they must refuse. Present only while true.
+pub const SECURITY_ALARM: &str = "SecurityAlarm";
+
 /// A condition's value, before it is known when it last changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {

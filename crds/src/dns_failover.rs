@@ -1,13 +1,14 @@
 //! `DnsFailover`: one name for several regions; a dead region leaves the answer in seconds, a healthy one never does.
 //! R1.6, R3.6, R8.1 to R8.3.
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Duration;
 use crate::turn_region::Protocol;
+use crate::{Duration, Interval};
 
 /// What a user asks of the name of several regions.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -21,14 +22,14 @@ use crate::turn_region::Protocol;
     namespaced,
     status = "DnsFailoverStatus",
     derive = "PartialEq",
-    doc = "One name for several regions: which of them its answer holds follows their health as callers see it. No controller of this release acts on it.",
+    doc = "One name for several regions: which of them its answer holds follows their health as callers see it.",
     printcolumn(name = "Hostname", type_ = "string", json_path = ".spec.hostname"),
-    printcolumn(name = "Active", type_ = "string", json_path = ".status.activeRegions[*]"),
+    printcolumn(name = "Active", type_ = "string", json_path = ".status.activeRegions"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Health", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Last flip", type_ = "date", json_path = ".status.lastFlip.time"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode", priority = 1),
-    printcolumn(name = "Answer", type_ = "string", json_path = ".status.answer.ipv4[*]", priority = 1),
+    printcolumn(name = "Answer", type_ = "string", json_path = ".status.answer.ipv4", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name: write at most 63 lower-case letters, digits and hyphens: it is the value of a label of what is made from it")
@@ -104,7 +105,11 @@ pub struct DnsFailoverSpec {
     #[serde(rename = "override", default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Override>,
 
-    /// Where regions are looked at from. A region is judged by those outside of it. Two of those are needed for a verdict, three for one of them to fail meanwhile. Without any the answer holds every region.
+    /// Probers that the operator runs: one in each region and one beside itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probers: Option<Probers>,
+
+    /// Where regions are looked at from besides. A region is judged by those outside of it. Two of those are needed for a verdict, three for one of them to fail meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -149,10 +154,10 @@ pub struct Member {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
-    /// How often each relay is probed from each vantage point. Default 1s.
+    /// How often each relay is probed from each vantage point, such as 1s or 250ms. Default 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('5m')").message("health.interval: write 1s to 5m, such as 1s"))]
-    pub interval: Option<Duration>,
+    #[x_kube(validation = Rule::new("duration(self) >= duration('250ms') && duration(self) <= duration('5m')").message("health.interval: write 250ms to 5m, such as 1s"))]
+    pub interval: Option<Interval>,
     /// So many failed probes within the window, in a row or not, and a vantage point votes against a relay. Default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 20))]
@@ -236,6 +241,28 @@ pub struct Override {
     pub reason: String,
     /// When health decides again, RFC 3339.
     pub expires_at: Time,
+}
+
+/// Probers that the operator runs: one in each region and one beside itself.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Probers {
+    /// False: none is run, and only vantagePoints are asked. Default true. With neither the answer holds every region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Which way probe packets go. Relay (the default): from the relay to itself, which every relay allows. Prober: to the prober and back, which also sees a firewall that closes relayed ports; relays must allow probers' addresses as peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<Echo>,
+    /// Resources of each prober. Default: requests of 20m CPU and 32Mi memory, and a limit of 128Mi memory. A limit of CPU makes probers late, and late ones have no vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+/// Which way probe packets go.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    Relay,
+    Prober,
 }
 
 /// Where regions are looked at from: a media-node in the role probe.
@@ -384,10 +411,17 @@ pub struct DnsFailoverStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub regions: Vec<RegionStatus>,
+    /// What is heard of each vantage point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub vantage_points: Vec<VantagePointStatus>,
+    /// Names that hold an answer of this object; they are withdrawn when it is deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published_names: Vec<String>,
     /// The last time that the active regions changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_flip: Option<Flip>,
-    /// Ready, Reconciling, Stalled, Degraded, Frozen, Overridden.
+    /// Ready, Reconciling, Stalled, Degraded, Frozen, Overridden, VantagePointsMissing, SecurityAlarm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -458,6 +492,30 @@ pub enum RegionHealth {
     Impaired,
     /// No transport works.
     Unhealthy,
+}
+
+/// What is heard of a vantage point.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct VantagePointStatus {
+    /// Its name; that of a region for the prober in it.
+    pub name: String,
+    /// The region that it stands in, about which it is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Whether its votes count.
+    pub state: VantagePointState,
+}
+
+/// Whether votes of a vantage point count.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VantagePointState {
+    /// It is heard, and its own canary works.
+    Fine,
+    /// It is heard, and reaches nothing at all.
+    CutOff,
+    /// Nothing is heard of it.
+    Silent,
 }
 
 /// How vantage points vote.

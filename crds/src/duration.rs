@@ -64,6 +64,49 @@ impl JsonSchema for Duration {
     }
 }
 
+/// A [`Duration`], or milliseconds: `1s`, `250ms`. For what happens more than once a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Interval(pub String);
+
+impl Interval {
+    /// What the API server checks before we see it.
+    pub const PATTERN: &'static str = "^(([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?|[0-9]{1,6}ms)$";
+
+    /// The value, refused as a [`Duration`] is.
+    pub fn parse(&self) -> Result<std::time::Duration, NotADuration> {
+        match self.0.strip_suffix("ms").map(str::parse) {
+            Some(Ok(millis)) => Ok(std::time::Duration::from_millis(millis)),
+            _ => Duration(self.0.clone()).parse(),
+        }
+    }
+}
+
+impl From<&str> for Interval {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl JsonSchema for Interval {
+    fn schema_name() -> Cow<'static, str> {
+        "Interval".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 2,
+            "maxLength": 20,
+            "pattern": Self::PATTERN,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +115,16 @@ mod tests {
     fn hours_minutes_and_seconds_add_up() {
         for (text, seconds) in [("45s", 45), ("10m", 600), ("1h", 3600), ("1h30m", 5400), ("1h0m5s", 3605), ("0s", 0)] {
             assert_eq!(Duration::from(text).parse(), Ok(std::time::Duration::from_secs(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_a_duration_or_milliseconds() {
+        for (text, millis) in [("1s", 1000), ("1m30s", 90_000), ("250ms", 250), ("0ms", 0)] {
+            assert_eq!(Interval::from(text).parse(), Ok(std::time::Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "1s250ms", "-250ms", "ms", "0.5s"] {
+            assert!(Interval::from(text).parse().is_err(), "{text}");
         }
     }
 

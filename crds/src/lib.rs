@@ -18,7 +18,7 @@ pub mod unknown;
 
 pub use condition::{Conditions, ConditionsExt};
 pub use dns_failover::{DnsFailover, DnsFailoverSpec, DnsFailoverStatus};
-pub use duration::Duration;
+pub use duration::{Duration, Interval};
 pub use turn_region::{TurnRegion, TurnRegionSpec, TurnRegionStatus};
 
 /// API group of every kind.
@@ -35,6 +35,10 @@ pub mod labels {
     pub const MANAGER: &str = "rtc-fleet";
     /// Name of the TurnRegion that an object belongs to.
     pub const TURN_REGION: &str = "rtcfleet.dev/turnregion";
+    /// Name of the DnsFailover that an object belongs to.
+    pub const DNS_FAILOVER: &str = "rtcfleet.dev/dnsfailover";
+    /// Name of the vantage point that an object belongs to.
+    pub const VANTAGE_POINT: &str = "rtcfleet.dev/vantage-point";
     /// Number of the slot that an object belongs to, from 0.
     pub const SLOT: &str = "rtcfleet.dev/slot";
     /// Where a machine is; what `spec.region` is compared with.

@@ -10,12 +10,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaPropsOrBool,
 };
 
-use crate::Duration;
+use crate::{Duration, Interval};
 
 /// Fields whose type is Kubernetes' own, by path: named and linked, not spelled out.
-const OF_KUBERNETES: [(&str, &str); 4] = [
+const OF_KUBERNETES: [(&str, &str); 5] = [
     ("spec.placement.affinity", "[Affinity](…#affinity-v1-core)"),
     ("spec.placement.tolerations[]", "[Toleration](…#toleration-v1-core)"),
+    ("spec.probers.resources", "[ResourceRequirements](…#resourcerequirements-v1-core)"),
     ("spec.template.resources", "[ResourceRequirements](…#resourcerequirements-v1-core)"),
     ("status.conditions[]", "[Condition](…#condition-v1-meta)"),
 ];
@@ -185,7 +186,7 @@ fn type_of(path: &str, field: &JSONSchemaProps) -> String {
     if field.properties.is_some() {
         return format!("[object](#{})", anchor(path));
     }
-    if field.pattern.as_deref() == Some(Duration::PATTERN) {
+    if is_duration(field) {
         return "duration".into();
     }
     field.type_.clone().unwrap_or_else(|| "any".into())
@@ -213,7 +214,7 @@ fn limits(default: Option<String>, field: &JSONSchemaProps) -> String {
 }
 
 fn bounds(field: &JSONSchemaProps) -> Vec<String> {
-    if field.pattern.as_deref() == Some(Duration::PATTERN) {
+    if is_duration(field) {
         return Vec::new(); // The page says once how a duration is written: its type names it.
     }
     let mut parts = Vec::new();
@@ -227,6 +228,10 @@ fn bounds(field: &JSONSchemaProps) -> Vec<String> {
     parts.extend(range(text(field.min_properties), text(field.max_properties), " entries"));
     parts.extend(field.pattern.as_ref().map(|pattern| format!("`{pattern}`")));
     parts
+}
+
+fn is_duration(field: &JSONSchemaProps) -> bool {
+    [Duration::PATTERN, Interval::PATTERN].map(Some).contains(&field.pattern.as_deref())
 }
 
 fn text(number: Option<i64>) -> Option<String> {

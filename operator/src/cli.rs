@@ -128,10 +128,11 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 /// The kinds that decisions are made about, with everything that kubectl takes for them.
-const KINDS: [(&str, &[&str]); 1] = [("TurnRegion", &["turnregion", "turnregions", "tr"])];
+const KINDS: [(&str, &[&str]); 2] =
+    [("TurnRegion", &["turnregion", "turnregions", "tr"]), ("DnsFailover", &["dnsfailover", "dnsfailovers", "dnsf"])];
 
 fn parse_target(text: &str) -> Result<Target, String> {
-    let wanted = || "write KIND/NAME, such as turnregion/centralindia".to_owned();
+    let wanted = || "write KIND/NAME, such as turnregion/centralindia or dnsfailover/india".to_owned();
     let (kind, name) = text.split_once('/').ok_or_else(wanted)?;
     if name.is_empty() || name.contains('/') {
         return Err(wanted());

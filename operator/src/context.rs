@@ -7,7 +7,7 @@ use kube::Client;
 
 use crate::{
     admin::Health, backoff::Backoff, ca::Ca, clock::Clock, decisions::Decisions, kube_io::Recorder, leader::Leadership,
-    metrics::Metrics, node_client::NodeApi,
+    metrics::Metrics, node_client::NodeApi, turnregion::offer::Offers,
 };
 
 /// What the flags say, as far as controllers need it.
@@ -38,4 +38,6 @@ pub struct Ctx {
     pub health: Health,
     /// Says whether this process still leads; writes outside the cluster are fenced by it.
     pub leadership: Leadership,
+    /// What regions offer to names.
+    pub offers: Offers,
 }

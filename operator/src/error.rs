@@ -35,6 +35,33 @@ pub trait Categorised: std::error::Error {
     fn reason(&self) -> &'static str;
 }
 
+/// Every mistake of one object; never empty.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistakes<E>(pub Vec<E>);
+
+impl<E: std::fmt::Display> std::fmt::Display for Mistakes<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: std::fmt::Debug + std::fmt::Display> std::error::Error for Mistakes<E> {}
+
+impl<E: Categorised> Categorised for Mistakes<E> {
+    fn category(&self) -> Category {
+        let bug = self.0.iter().any(|mistake| mistake.category() == Category::Bug);
+        if bug { Category::Bug } else { Category::UserMustAct }
+    }
+
+    fn reason(&self) -> &'static str {
+        self.0.first().map_or("InvalidSpec", Categorised::reason)
+    }
+}
+
 /// The error and its causes on one line, outermost first, without repeating a cause that its parent already prints.
 pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = words(error);

@@ -1,6 +1,7 @@
 //! The operator's metrics. Labels are kinds, verbs, classes and constant reasons: never a name, an address or an error text.
 
 mod fleets;
+mod names;
 
 use std::{
     collections::BTreeSet,
@@ -16,13 +17,16 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
+use rtcfleet_crds::DnsFailoverStatus;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::fleets::Fleets;
+use self::names::Names;
 use crate::decisions::ObjectRef;
 use crate::error::Category;
 use crate::fleet::scale::Scale;
 use crate::fleet::slot::Slot;
+use crate::publish::RecordSet;
 
 /// Reconciles of a steady fleet take milliseconds; the API server's timeout of 10 s and our own of a minute lie inside.
 const RECONCILE_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
@@ -120,6 +124,7 @@ struct Inner {
     decisions: Family<DecisionLabels, Counter>,
     event_failures: Counter,
     fleets: Fleets,
+    names: Names,
 }
 
 impl Default for Metrics {
@@ -146,6 +151,8 @@ impl Metrics {
         registry.register("event_failures", "Events that could not be published", event_failures.clone());
         let fleets = Fleets::default();
         fleets.register(&mut registry);
+        let names = Names::default();
+        names.register(&mut registry);
         registry.register(
             "build",
             "The release that runs",
@@ -161,6 +168,7 @@ impl Metrics {
             decisions,
             event_failures,
             fleets,
+            names,
         }))
     }
 
@@ -198,6 +206,25 @@ impl Metrics {
     /// Which fleets of `kind` are left, by namespace and name.
     pub fn fleets_left(&self, kind: &str, fleets: &BTreeSet<(String, String)>) {
         self.0.fleets.left(kind, fleets);
+    }
+
+    /// What a pass saw of a name.
+    pub fn name(&self, name: &ObjectRef, status: &DnsFailoverStatus) {
+        self.0.names.seen(name, status);
+    }
+
+    /// The regions that get callers changed. `detection` is from the first failed probe to the decision.
+    pub fn flipped(&self, detection: Option<Duration>) {
+        self.0.names.flipped(detection);
+    }
+
+    /// Every authoritative server tells these. Counted once.
+    pub fn published(&self, name: &ObjectRef, sets: &[RecordSet], took: Duration) {
+        self.0.names.published(name, sets, took);
+    }
+
+    pub fn name_gone(&self, name: &ObjectRef) {
+        self.0.names.gone(name);
     }
 
     pub fn event_failed(&self) {

@@ -3,6 +3,7 @@
 mod pool;
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,11 +15,14 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use rtcfleet_node_api::{MAX_BODY, NodeStatus, Problem, STATE_PATH, STATUS_PATH, SetState};
+use rtcfleet_node_api::{
+    MAX_BODY, MAX_VERDICTS_BODY, NodeStatus, Problem, STATE_PATH, STATUS_PATH, SetState, VERDICTS_PATH, Verdicts,
+};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -46,6 +50,16 @@ pub trait NodeApi: Send + Sync {
     fn status<'a>(&'a self, node: &'a NodeTarget) -> BoxFuture<'a, Result<NodeStatus, NodeError>>;
     /// The status as it stands afterwards.
     fn set_state<'a>(&'a self, node: &'a NodeTarget, state: SetState) -> BoxFuture<'a, Result<NodeStatus, NodeError>>;
+    /// Of a prober: its verdicts, without those that were told before.
+    fn verdicts<'a>(&'a self, prober: &'a NodeTarget, told: Option<Told>)
+    -> BoxFuture<'a, Result<Verdicts, NodeError>>;
+}
+
+/// Up to where a prober has told us: a boot, and a sequence in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub boot: u64,
+    pub sequence: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +76,9 @@ pub enum NodeError {
     Exchange { node: SocketAddr, source: hyper::Error },
     #[error("node {node}: refused with {status}: {message}")]
     Refused { node: SocketAddr, status: u16, message: String },
-    #[error("node {node}: the answer is longer than {MAX_BODY} bytes")]
-    TooLong { node: SocketAddr },
-    #[error("node {node}: the answer is not a node status; is it a media node of this release?")]
+    #[error("node {node}: the answer is longer than {limit} bytes")]
+    TooLong { node: SocketAddr, limit: usize },
+    #[error("node {node}: the answer is none to that question; is it a media node of this release?")]
     Unreadable { node: SocketAddr, source: serde_json::Error },
     #[error("node {node}: {name:?} is no server name")]
     ServerName { node: SocketAddr, name: String },
@@ -151,7 +165,7 @@ impl NodeClient {
     }
 
     /// Every request may be made twice: where a connection of an earlier one broke, nobody knows whether the node has heard it.
-    async fn exchange(&self, node: &NodeTarget, ask: &Ask) -> Result<NodeStatus, NodeError> {
+    async fn exchange<T: DeserializeOwned>(&self, node: &NodeTarget, ask: &Ask) -> Result<T, NodeError> {
         if let Some(used) = self.pool.take(node, self.clock.instant()) {
             match self.ask(node, used, ask).await {
                 // The node has closed it meanwhile, or another process has its address.
@@ -163,10 +177,15 @@ impl NodeClient {
         self.ask(node, connection, ask).await
     }
 
-    async fn ask(&self, node: &NodeTarget, connection: Connection, ask: &Ask) -> Result<NodeStatus, NodeError> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        node: &NodeTarget,
+        connection: Connection,
+        ask: &Ask,
+    ) -> Result<T, NodeError> {
         let Connection { stream, opened } = connection;
         let address = node.address;
-        let conversation = converse(address, TokioIo::new(stream), ask.request(node)?);
+        let conversation = converse(address, TokioIo::new(stream), ask.request(node)?, ask.longest);
         let (answer, stream) = tokio::time::timeout(READ, conversation)
             .await
             .map_err(|_| NodeError::AnswerTimeout { node: address })??;
@@ -211,15 +230,21 @@ impl Identity {
 /// What is asked. A request is made of it for each try.
 struct Ask {
     method: Method,
-    path: &'static str,
+    path: Cow<'static, str>,
     body: Bytes,
+    /// Bytes of the answer.
+    longest: usize,
 }
 
 impl Ask {
+    fn get(path: Cow<'static, str>, longest: usize) -> Self {
+        Self { method: Method::GET, path, body: Bytes::new(), longest }
+    }
+
     fn request(&self, node: &NodeTarget) -> Result<Request<Full<Bytes>>, NodeError> {
         Request::builder()
             .method(self.method.clone())
-            .uri(self.path)
+            .uri(self.path.as_ref())
             .header(header::HOST, &node.server_name)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(self.body.clone()))
@@ -233,7 +258,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn read(&self, node: SocketAddr) -> Result<NodeStatus, NodeError> {
+    fn read<T: DeserializeOwned>(&self, node: SocketAddr) -> Result<T, NodeError> {
         if self.status.is_success() {
             return serde_json::from_slice(&self.body).map_err(|source| NodeError::Unreadable { node, source });
         }
@@ -249,6 +274,7 @@ async fn converse(
     node: SocketAddr,
     stream: TokioIo<TlsStream<TcpStream>>,
     request: Request<Full<Bytes>>,
+    limit: usize,
 ) -> Result<(Answer, Option<TlsStream<TcpStream>>), NodeError> {
     let broken = |source| NodeError::Exchange { node, source };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
@@ -256,12 +282,12 @@ async fn converse(
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
         let stays = answer.headers().get(header::CONNECTION).is_none_or(|value| value != "close");
-        let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.map_err(|error| {
+        let body = Limited::new(answer.into_body(), limit).collect().await.map_err(|error| {
             match error.downcast::<hyper::Error>() {
                 Ok(source) => broken(*source),
                 Err(other) => {
                     debug_assert!(other.is::<LengthLimitError>(), "{other}");
-                    NodeError::TooLong { node }
+                    NodeError::TooLong { node, limit }
                 }
             }
         })?;
@@ -277,17 +303,27 @@ async fn converse(
 
 impl NodeApi for NodeClient {
     fn status<'a>(&'a self, node: &'a NodeTarget) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
-        Box::pin(async move {
-            let ask = Ask { method: Method::GET, path: STATUS_PATH, body: Bytes::new() };
-            self.exchange(node, &ask).await
-        })
+        Box::pin(async move { self.exchange(node, &Ask::get(STATUS_PATH.into(), MAX_BODY)).await })
     }
 
     fn set_state<'a>(&'a self, node: &'a NodeTarget, state: SetState) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
         Box::pin(async move {
             let body =
                 serde_json::to_vec(&state).map_err(|source| NodeError::Unreadable { node: node.address, source })?;
-            self.exchange(node, &Ask { method: Method::PUT, path: STATE_PATH, body: body.into() }).await
+            let ask = Ask { method: Method::PUT, path: STATE_PATH.into(), body: body.into(), longest: MAX_BODY };
+            self.exchange(node, &ask).await
+        })
+    }
+
+    fn verdicts<'a>(
+        &'a self,
+        prober: &'a NodeTarget,
+        told: Option<Told>,
+    ) -> BoxFuture<'a, Result<Verdicts, NodeError>> {
+        Box::pin(async move {
+            let query =
+                told.map_or_else(String::new, |Told { boot, sequence }| format!("?boot={boot}&after={sequence}"));
+            self.exchange(prober, &Ask::get(format!("{VERDICTS_PATH}{query}").into(), MAX_VERDICTS_BODY)).await
         })
     }
 }

@@ -29,17 +29,18 @@ use crate::{
     cluster_networks,
     context::{Ctx, Settings},
     decisions::Decisions,
+    dnsfailover,
     error::{Categorised as _, Category, with_causes},
     kube_io::{self, IoError, Recorder},
     leader::{self, Candidate, Elector, Ended, KubeLease, Leadership, Lost, Timing},
     logging,
     metrics::Metrics,
     node_client::NodeClient,
-    turnregion,
+    turnregion::{self, caches::Caches, offer::Offers},
 };
 
 /// The kinds that must be there before anything is watched.
-pub(crate) const CRDS: [&str; 1] = ["turnregions.rtcfleet.dev"];
+pub(crate) const CRDS: [&str; 2] = ["dnsfailovers.rtcfleet.dev", "turnregions.rtcfleet.dev"];
 /// Between two looks for them.
 const CRD_POLL: Duration = Duration::from_secs(2);
 /// After SIGTERM, reconciles in progress get this long before the lease is released over them: less than the pod's grace
@@ -186,14 +187,15 @@ async fn act(
         clock,
         health,
         leadership,
+        offers: Offers::default(),
     });
     let mut stopping = shutdown.clone();
-    let controllers = turnregion::run(ctx, {
-        let mut shutdown = shutdown.clone();
-        async move { shutdown.requested().await }
-    });
+    let until = |mut shutdown: Shutdown| async move { shutdown.requested().await };
+    let (caches, triggers) = Caches::new(&ctx.client);
+    let regions = turnregion::run(Arc::clone(&ctx), caches.clone(), triggers, until(shutdown.clone()));
+    let names = dnsfailover::run(ctx, caches, until(shutdown));
     tokio::select! {
-        () = controllers => {}
+        _ = async { tokio::join!(regions, names) } => {}
         () = async { stopping.requested().await; tokio::time::sleep(STOPPING).await } => {
             tracing::warn!(waited = ?STOPPING, "reconciles are still in progress: leaving them");
         }

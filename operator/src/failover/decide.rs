@@ -19,6 +19,9 @@ use super::turns::{self, Stand};
 use super::votes::{Votes, judge, sighted};
 use super::watch::Watch;
 
+/// Nothing moves faster than probes do.
+const SHORTEST_LOOK: Duration = Duration::from_millis(250);
+
 /// What a decision is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
@@ -246,7 +249,7 @@ fn next_look(policy: &Policy, regions: &[Region], now: Timestamp) -> Duration {
     let expiry = policy.pinned.iter().map(|pinned| pinned.expires_at);
     let ahead = times.chain(expiry).filter(|at| *at > now).map(until);
     let always = [policy.health.interval, slots::remaining(now, policy.ttl)];
-    ahead.chain(always).min().unwrap_or(policy.health.interval).max(Duration::from_secs(1))
+    ahead.chain(always).min().unwrap_or(policy.health.interval).max(SHORTEST_LOOK)
 }
 
 #[cfg(test)]

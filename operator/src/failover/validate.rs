@@ -13,6 +13,8 @@ use crate::error::{Categorised, Category};
 const TTL: Duration = Duration::from_secs(30);
 const MAX_ADDRESSES: usize = 4;
 const INTERVAL: Duration = Duration::from_secs(1);
+/// What probers can do.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
 const FAILURES: u32 = 3;
 /// Intervals that a window has unless it is written.
 const WINDOW: u32 = 10;
@@ -80,6 +82,7 @@ pub fn validate(spec: &DnsFailoverSpec) -> Result<Policy, Vec<ValidateError>> {
         max_addresses,
         mode,
         pinned,
+        probers: _,
         vantage_points,
         provider: _,
     } = spec;
@@ -121,6 +124,14 @@ impl Check {
                 default
             }
         }
+    }
+
+    fn interval(&mut self, found: Option<&rtcfleet_crds::Interval>) -> Duration {
+        let parsed = found.map_or(Ok(INTERVAL), rtcfleet_crds::Interval::parse);
+        parsed.unwrap_or_else(|source| {
+            self.mistakes.push(ValidateError::Duration { path: "health.interval", source });
+            INTERVAL
+        })
     }
 
     fn number(&mut self, path: &'static str, found: i32, least: i32, most: i32) -> u32 {
@@ -168,7 +179,7 @@ impl Check {
 
     fn health(&mut self, written: &crd::Health) -> Health {
         let crd::Health { interval, failures, window, successes, quorum, transports } = written;
-        let interval = self.duration("health.interval", interval.as_ref(), INTERVAL).max(Duration::from_secs(1));
+        let interval = self.interval(interval.as_ref()).max(SHORTEST_INTERVAL);
         let failures = failures.map_or(FAILURES, |found| self.number("health.failures", found, 1, 20));
         let default = interval * WINDOW.max(failures * 2);
         let window = self.duration("health.window", window.as_ref(), default);

@@ -36,7 +36,12 @@ pub struct Point {
 impl Point {
     /// It has been heard lately, and its own canary works.
     pub fn is_fine(&self, now: Instant, policy: &Policy) -> bool {
-        self.canary && now.saturating_duration_since(self.heard) <= policy.health.stale()
+        self.canary && self.is_heard(now, policy)
+    }
+
+    /// It has been heard lately, whatever it sees.
+    pub fn is_heard(&self, now: Instant, policy: &Policy) -> bool {
+        now.saturating_duration_since(self.heard) <= policy.health.stale()
     }
 
     /// A relay over a transport. None: nothing was told of it.

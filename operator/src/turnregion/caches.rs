@@ -176,6 +176,7 @@ fn slim_pod(pod: Pod) -> Pod {
     let status = PodStatus {
         phase: status.phase,
         host_ip: status.host_ip,
+        pod_ips: status.pod_ips,
         conditions: Some(conditions),
         container_statuses: status.container_statuses,
         ..PodStatus::default()

@@ -15,12 +15,13 @@ use super::build::{admin_secret_name, admin_server_name};
 use super::caches::Caches;
 use super::observed::{Machine, Observed, by_slot, is_ready, slots};
 use super::secrets::{AuthSecret, TlsSecret};
-use super::validate::{ADMIN_PORT, Identity, ManagedRegion};
+use super::validate::{Identity, ManagedRegion};
 use crate::context::Ctx;
 use crate::error::with_causes;
 use crate::fleet::slot::{NodeReport, Slot};
 use crate::kube_io::{self, IoError, Packed};
 use crate::node_client::NodeTarget;
+use crate::pod::ADMIN_PORT;
 
 /// Where kubelets say that they are alive, in a Lease that has their machine's name.
 const NODE_LEASES: &str = "kube-node-lease";

@@ -23,12 +23,13 @@ use super::KIND;
 use super::build::{REGION_UID, admin_server_name};
 use super::caches::{Caches, Guarded};
 use super::observed::node_pod;
-use super::validate::{ADMIN_PORT, Identity};
+use super::validate::Identity;
 use crate::context::Ctx;
 use crate::error::with_causes;
 use crate::fleet::slot::NodePod;
 use crate::kube_io;
 use crate::node_client::NodeTarget;
+use crate::pod::ADMIN_PORT;
 
 /// How long sessions of a deleted region may go on: time for clients to be told and to move.
 const SESSIONS_MAY_STAY: SignedDuration = SignedDuration::from_secs(10);
@@ -45,6 +46,7 @@ pub async fn run(caches: Caches, ctx: Arc<Ctx>) {
         let regions = caches.regions.state();
         let left = regions.iter().map(|region| (region.namespace().unwrap_or_default(), region.name_any())).collect();
         ctx.metrics.fleets_left(KIND, &left);
+        ctx.offers.keep(&left);
         let pods = caches.pods.state();
         let namespaces = ending_namespaces(&pods, &ctx).await;
         let targets = to_end(&pods, &regions, &namespaces);

@@ -1,18 +1,19 @@
 //! The controller of `TurnRegion`: what it watches, and the steps of a reconcile.
 
 mod apply;
-mod build;
-mod caches;
+pub mod build;
+pub mod caches;
 mod dereference;
 mod farewell;
 pub mod file;
 mod memory;
 mod observed;
+pub mod offer;
 mod secrets;
 mod status;
 #[cfg(test)]
 mod test_support;
-mod validate;
+pub mod validate;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,9 +26,10 @@ use rtcfleet_crds::{ConditionsExt, TurnRegion, TurnRegionStatus, condition};
 
 use self::apply::{Applied, Incomplete, apply};
 use self::build::Objects;
-use self::caches::{Caches, Guarded};
+use self::caches::{Caches, Guarded, Triggers};
 use self::dereference::dereference;
 use self::memory::Memory;
+use self::offer::Offer;
 use self::validate::{Mistakes, Validated, validate};
 use crate::context::Ctx;
 use crate::decisions::{Decision, ObjectRef};
@@ -44,8 +46,12 @@ const CONCURRENCY: usize = 8;
 const LONGEST: Duration = Duration::from_mins(2);
 
 /// Runs until `shutdown` resolves and the reconciles in progress are done.
-pub async fn run(ctx: Arc<Ctx>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
-    let (caches, triggers) = Caches::new(&ctx.client);
+pub async fn run(
+    ctx: Arc<Ctx>,
+    caches: Caches,
+    triggers: Triggers,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     let queue = ctx.metrics.queue(KIND, CONCURRENCY);
     let farewell = tokio::spawn(farewell::run(caches.clone(), ctx.clone()));
     let state = Arc::new(State { caches: caches.clone(), memory: Memory::default(), ctx, queue });
@@ -100,10 +106,7 @@ impl Categorised for Error {
     fn category(&self) -> Category {
         match self {
             Self::Malformed(_) => Category::UserMustAct,
-            Self::Invalid(mistakes) => {
-                let bug = mistakes.0.iter().any(|mistake| mistake.category() == Category::Bug);
-                if bug { Category::Bug } else { Category::UserMustAct }
-            }
+            Self::Invalid(mistakes) => mistakes.category(),
             Self::Dereference(error) | Self::Report(error) => error.category(),
             Self::Apply(incomplete) => incomplete.error.category(),
             Self::TooLong => Category::Retry,
@@ -113,7 +116,7 @@ impl Categorised for Error {
     fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "Malformed",
-            Self::Invalid(mistakes) => mistakes.0.first().map_or("InvalidSpec", Categorised::reason),
+            Self::Invalid(mistakes) => mistakes.reason(),
             Self::Dereference(error) | Self::Report(error) => error.reason(),
             Self::Apply(incomplete) => incomplete.error.reason(),
             Self::TooLong => "TooLong",
@@ -173,6 +176,7 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     });
     plan.choices.insert(0, scale.choice());
     ctx.metrics.fleet(&ObjectRef::of(region), &scale, &observed.slots);
+    ctx.offers.put(&valid.identity, Offer::of(&valid, &observed, &scale));
     let applied = apply(&valid, observed, &objects, scale, plan, ctx).await?;
     Ok(Outcome::Managed(Box::new(applied)))
 }

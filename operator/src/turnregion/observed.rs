@@ -114,6 +114,15 @@ impl Machine {
     }
 }
 
+/// What clients are told of the node in a slot: at most one address of each family. Empty without a machine.
+pub fn told(slot: &Slot, machines: &[Machine]) -> Vec<IpAddr> {
+    if let NodeReport::Says(status) = &slot.node {
+        return status.public_addresses.clone();
+    }
+    let machine = slot.pod.as_ref().and_then(|pod| pod.machine.as_deref());
+    machines.iter().find(|one| Some(one.name.as_str()) == machine).map_or_else(Vec::new, |one| one.told().to_vec())
+}
+
 /// Its kubelet is heard of.
 pub fn is_ready(node: &Node) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());

@@ -12,7 +12,7 @@ use rtcfleet_crds::turn_region::{DrainingNode, NodeCounts, ScalingStatus, Upgrad
 use rtcfleet_node_api::NodeState;
 
 use super::apply::Applied;
-use super::observed::Machine;
+use super::observed::{Machine, told};
 use super::secrets::MissingSecret;
 use crate::fleet::load::Load;
 use crate::fleet::rollout::Rollout;
@@ -376,14 +376,7 @@ fn unused(lines: &[String]) -> Option<Wanted> {
 fn addresses(slots: &[&Slot], machines: &[Machine]) -> Vec<String> {
     let mut all: Vec<std::net::IpAddr> = Vec::new();
     for slot in slots.iter().filter(|slot| slot.serves()) {
-        match &slot.node {
-            NodeReport::Says(status) => all.extend(&status.public_addresses),
-            NodeReport::Silent { .. } | NodeReport::Absent => {
-                let machine = slot.pod.as_ref().and_then(|pod| pod.machine.as_deref());
-                let of_slot = machines.iter().filter(|one| Some(one.name.as_str()) == machine);
-                all.extend(of_slot.flat_map(Machine::told));
-            }
-        }
+        all.extend(told(slot, machines));
     }
     all.sort_unstable();
     all.dedup();

@@ -13,23 +13,23 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use kube::ResourceExt;
 use rtcfleet_crds::TurnRegion;
 use rtcfleet_crds::duration::NotADuration;
 use rtcfleet_crds::turn_region::{
     AddressSource, Addresses, Auth, Capacity, Mode, Placement, Protocol, Quotas, Relay, Template, TurnRegionSpec,
 };
 
-pub use self::listeners::Listeners;
+pub use self::listeners::{ListenerPort, Listeners};
 pub use self::rate::Rate;
+pub use crate::identity::Identity;
 
 use crate::error::{Categorised, Category};
 use crate::fleet::policy::Policy;
 use crate::fleet::schedule::NotScheduled;
+use crate::identity::NoIdentity;
+use crate::pod::{ADMIN_PORT, METRICS_PORT};
 
-/// Admin and metrics ports of a media node; no listener may have them.
-pub const ADMIN_PORT: u16 = 9443;
-pub const METRICS_PORT: u16 = 9090;
+/// No listener may have them.
 const OWN_PORTS: [(u16, &str); 2] = [(ADMIN_PORT, "admin"), (METRICS_PORT, "metrics")];
 
 const DEFAULT_MAX_TTL: Duration = Duration::from_hours(24);
@@ -40,10 +40,8 @@ const DEFAULT_PER_USER: u32 = 20;
 /// One mistake in a TurnRegion.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
-    #[error(
-        "metadata.{missing}: the object has none; this is a mistake of the API server or of the operator, not yours"
-    )]
-    Incomplete { missing: &'static str },
+    #[error(transparent)]
+    Incomplete(#[from] NoIdentity),
     #[error("spec.{path}: {source}")]
     Duration { path: &'static str, source: NotADuration },
     #[error(
@@ -111,7 +109,7 @@ pub enum ValidateError {
 impl Categorised for ValidateError {
     fn category(&self) -> Category {
         match self {
-            Self::Incomplete { .. } => Category::Bug,
+            Self::Incomplete(_) => Category::Bug,
             Self::Duration { .. }
             | Self::NoPortRange { .. }
             | Self::TooFewRelayPorts { .. }
@@ -140,30 +138,8 @@ impl Categorised for ValidateError {
     }
 }
 
-/// Every mistake of one TurnRegion; never empty.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<ValidateError>);
-
-impl std::fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{mistake}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Mistakes {}
-
-/// Which object it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub name: String,
-    pub namespace: String,
-    pub uid: String,
-    pub generation: i64,
-}
+/// Every mistake of one TurnRegion.
+pub type Mistakes = crate::error::Mistakes<ValidateError>;
 
 /// A TurnRegion that can be acted on.
 #[derive(Clone, Debug, PartialEq)]
@@ -317,22 +293,14 @@ struct Check {
 
 impl Check {
     fn finish(self, value: Validated) -> Result<Validated, Mistakes> {
-        if self.mistakes.is_empty() { Ok(value) } else { Err(Mistakes(self.mistakes)) }
+        if self.mistakes.is_empty() { Ok(value) } else { Err(crate::error::Mistakes(self.mistakes)) }
     }
 
     fn identity(&mut self, region: &TurnRegion) -> Identity {
-        let mut part = |value: Option<String>, missing: &'static str| {
-            value.unwrap_or_else(|| {
-                self.mistakes.push(ValidateError::Incomplete { missing });
-                String::new()
-            })
-        };
-        Identity {
-            name: part(region.metadata.name.clone(), "name"),
-            namespace: part(region.namespace(), "namespace"),
-            uid: part(region.uid(), "uid"),
-            generation: region.metadata.generation.unwrap_or_default(),
-        }
+        Identity::of(region).unwrap_or_else(|missing| {
+            self.mistakes.push(missing.into());
+            Identity { name: String::new(), namespace: String::new(), uid: String::new(), generation: 0 }
+        })
     }
 
     fn duration(&mut self, path: &'static str, text: Option<&rtcfleet_crds::Duration>, default: Duration) -> Duration {

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use rtcfleet_crds::turn_region::Protocol;
 
 use super::faults::{PROBERS, REGIONS};
-use crate::dns_failover::answer::Answer;
-use crate::dns_failover::decide::{Situation, decide};
-use crate::dns_failover::policy::{Failback, Health, Order, Policy, Safety, VantagePoint};
-use crate::dns_failover::region::Region;
-use crate::dns_failover::seen::{Node, NodeState, Seen};
-use crate::dns_failover::verdict::{Report, Verdict};
-use crate::dns_failover::watch::Watch;
+use crate::failover::answer::Answer;
+use crate::failover::decide::{Situation, decide};
+use crate::failover::policy::{Failback, Health, Order, Policy, Safety, VantagePoint};
+use crate::failover::region::Region;
+use crate::failover::seen::{Node, NodeState, Seen};
+use crate::failover::verdict::{Report, Verdict};
+use crate::failover::watch::Watch;
 
 /// Of each region.
 pub const RELAYS: usize = 2;

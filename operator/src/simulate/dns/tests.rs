@@ -6,8 +6,8 @@ use super::contestant::{Kind, defaults};
 use super::faults::{Fault, Happening};
 use super::history::{Lived, live};
 use super::{compare, faults};
-use crate::dns_failover::policy::Policy;
-use crate::dns_failover::validate::validate;
+use crate::failover::policy::Policy;
+use crate::failover::validate::validate;
 
 fn lived(kind: Kind, faults: &[(u32, u32, Fault)]) -> Lived {
     let happenings: Vec<Happening> =

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
 use super::meta;
-use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion};
+use crate::pod::{ADMIN_PORT, METRICS_PORT};
+use crate::turnregion::validate::ManagedRegion;
 use crate::yaml;
 
 /// Where the pod finds its files.

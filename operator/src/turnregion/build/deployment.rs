@@ -2,9 +2,8 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
-    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    SeccompProfile, SecurityContext, Toleration, TopologySpreadConstraint, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -16,16 +15,15 @@ use super::{
     config::{ADMIN_FOLDER, AUTH_FOLDER, LIMITS_FOLDER, MACHINES_FOLDER, TLS_FOLDER, TURN_FILE, TURN_FOLDER},
     limits, meta, region_labels, selector, short_hash,
 };
+use crate::pod::{ADMIN_PORT, METRICS_PORT, USER, config_volume, field, mount, probe, secret_volume};
 use crate::turnregion::observed::REVISION;
-use crate::turnregion::validate::{ADMIN_PORT, METRICS_PORT, ManagedRegion};
+use crate::turnregion::validate::ManagedRegion;
 
 /// Longer than the drain itself, so that the node ends by itself and says so, and is not killed.
 const GRACE_BEYOND_DRAIN: u64 = 15;
 /// How long a relay stays bound to a machine that is not reachable. Kubernetes' own default is five minutes, more than
 /// the month's whole budget.
 const UNREACHABLE_SECONDS: i64 = 30;
-/// Whom a node runs as: from its start, or from the moment on at which its listeners are open.
-const USER: i64 = 65532;
 const ROOT: i64 = 0;
 
 /// Hash of the template and of the configuration that goes with it.
@@ -246,56 +244,5 @@ fn spread(region: &ManagedRegion) -> TopologySpreadConstraint {
             ..LabelSelector::default()
         }),
         ..TopologySpreadConstraint::default()
-    }
-}
-
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.into()),
-            port: IntOrString::Int(METRICS_PORT.into()),
-            scheme: Some("HTTP".into()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period),
-        timeout_seconds: Some(2),
-        failure_threshold: Some(failures),
-        ..Probe::default()
-    }
-}
-
-fn field(name: &str, path: &str) -> EnvVar {
-    EnvVar {
-        name: name.into(),
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector { field_path: path.into(), api_version: Some("v1".into()) }),
-            ..EnvVarSource::default()
-        }),
-        value: None,
-    }
-}
-
-fn mount(name: &str, path: &str) -> VolumeMount {
-    VolumeMount { name: name.into(), mount_path: path.into(), read_only: Some(true), ..VolumeMount::default() }
-}
-
-fn config_volume(name: &str, config_map: &str) -> Volume {
-    Volume {
-        name: name.into(),
-        config_map: Some(ConfigMapVolumeSource { name: config_map.into(), ..ConfigMapVolumeSource::default() }),
-        ..Volume::default()
-    }
-}
-
-fn secret_volume(name: &str, secret: &str) -> Volume {
-    Volume {
-        name: name.into(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.into()),
-            // Readable by the node's group only.
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
     }
 }

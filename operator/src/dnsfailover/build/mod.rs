@@ -1,0 +1,148 @@
+//! Validated name and what its regions offer → the Kubernetes objects of its probers. Pure.
+
+mod config;
+mod deployment;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use rtcfleet_crds::labels;
+
+pub use self::config::Families;
+use super::validate::{BESIDE_OPERATOR, ManagedName, Probers};
+use crate::failover::policy::VantagePoint;
+use crate::identity::Identity;
+use crate::turnregion::offer::Offer;
+
+/// A prober that we run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prober {
+    /// Of the vantage point.
+    pub name: String,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// On a machine of the region of this TurnRegion.
+    In { machines: String, tolerations: Vec<Toleration>, image_pull_secrets: Vec<String> },
+    /// On a machine of none of these regions where there is one, and near the operator.
+    Outside { machines: Vec<String>, image_pull_secrets: Vec<String> },
+}
+
+/// One in each region, and one beside the operator. Sorted by name.
+pub fn probers(offers: &[Arc<Offer>]) -> Vec<Prober> {
+    let mut all: Vec<Prober> = offers
+        .iter()
+        .map(|offer| Prober {
+            name: offer.seen.name.clone(),
+            place: Place::In {
+                machines: offer.region.clone(),
+                tolerations: offer.tolerations.clone(),
+                image_pull_secrets: offer.image_pull_secrets.clone(),
+            },
+        })
+        .collect();
+    if !offers.is_empty() && !all.iter().any(|prober| prober.name == BESIDE_OPERATOR) {
+        let mut machines: Vec<String> = offers.iter().map(|offer| offer.region.clone()).collect();
+        machines.sort();
+        machines.dedup();
+        let image_pull_secrets = offers.iter().flat_map(|offer| offer.image_pull_secrets.clone()).collect();
+        all.push(Prober { name: BESIDE_OPERATOR.into(), place: Place::Outside { machines, image_pull_secrets } });
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// What probers are made from, besides the name.
+pub struct Material<'a> {
+    pub offers: &'a [Arc<Offer>],
+    /// Authorities of the regions' certificates, PEM. None: the public ones.
+    pub authorities: Option<&'a str>,
+    /// Address families that probers have.
+    pub families: Families,
+    pub image: &'a str,
+    pub operator_namespace: &'a str,
+}
+
+/// The objects of all probers of one name, but for the Secret of their admin ports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objects {
+    pub config: ConfigMap,
+    pub deployments: Vec<Deployment>,
+}
+
+impl Objects {
+    pub fn build(name: &ManagedName, asked: &Probers, probers: &[Prober], material: &Material<'_>) -> Self {
+        Self {
+            config: config::config_map(name, asked, material),
+            deployments: probers.iter().map(|one| deployment::deployment(name, asked, one, material)).collect(),
+        }
+    }
+}
+
+/// Vantage points of our probers. `stands_in` says on machines of which TurnRegion a prober runs.
+pub fn vantage_points(probers: &[Prober], stands_in: impl Fn(&Prober) -> Option<String>) -> Vec<VantagePoint> {
+    probers.iter().map(|one| VantagePoint { name: one.name.clone(), region: stands_in(one) }).collect()
+}
+
+/// Name of the Secret with the certificate of probers' admin ports.
+pub fn admin_secret_name(name: &Identity) -> String {
+    format!("{}-probe-admin", name.name)
+}
+
+/// The name that this certificate carries (a DNS SAN; nothing resolves it).
+pub fn admin_server_name(name: &Identity) -> String {
+    format!("{}.{}.probe.rtcfleet.dev", name.name, name.namespace)
+}
+
+/// The Secret with the certificate of probers' admin ports.
+pub fn admin_secret(name: &Identity, data: BTreeMap<String, String>) -> Secret {
+    Secret {
+        metadata: meta(name, admin_secret_name(name)),
+        type_: Some("kubernetes.io/tls".into()),
+        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
+        ..Secret::default()
+    }
+}
+
+fn config_name(name: &Identity) -> String {
+    format!("{}-probe", name.name)
+}
+
+/// Labels of everything that belongs to a name.
+fn own_labels(name: &Identity) -> BTreeMap<String, String> {
+    [
+        (labels::NAME, "media-node"),
+        (labels::COMPONENT, "probe"),
+        (labels::MANAGED_BY, labels::MANAGER),
+        (labels::DNS_FAILOVER, &name.name),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// The owner reference makes Kubernetes delete it with the name.
+fn meta(identity: &Identity, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(identity.namespace.clone()),
+        labels: Some(own_labels(identity)),
+        owner_references: Some(vec![OwnerReference {
+            api_version: format!("{}/{}", rtcfleet_crds::GROUP, rtcfleet_crds::VERSION),
+            kind: "DnsFailover".into(),
+            name: identity.name.clone(),
+            uid: identity.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

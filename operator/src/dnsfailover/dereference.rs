@@ -1,0 +1,173 @@
+//! Reads what a pass looks at: stores and offers each time, Secrets seldom, because a pass is made every second.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Resource, ResourceExt};
+use rtcfleet_crds::turn_region::Mode;
+use rtcfleet_crds::{TurnRegion, labels};
+
+use super::build::admin_secret_name;
+use super::memory::Seldom;
+use super::observed::{LeftOut, Observed, Why, prober_pods};
+use super::validate::{Key, ManagedName, Members, Provider};
+use crate::context::Ctx;
+use crate::identity::Identity;
+use crate::kube_io::{self, IoError, Packed};
+use crate::publish::Publisher;
+use crate::publish::rfc2136::{NoKey, NoSettings, Rfc2136, Settings, TsigKey};
+use crate::turnregion::caches::Caches;
+use crate::turnregion::offer::Offer;
+
+/// Between two looks at Secrets.
+const SECRETS: Duration = Duration::from_secs(10);
+/// Of a TLS Secret: the authorities of its certificate, as cert-manager writes them.
+const AUTHORITIES: &str = "ca.crt";
+
+/// From the stores; cannot fail.
+pub fn dereference(name: &ManagedName, caches: &Caches, ctx: &Ctx) -> Observed {
+    let identity = &name.identity;
+    let mut observed = Observed::default();
+    for (region, object) in members(name, caches) {
+        match offered(&region, object.as_deref(), identity, ctx) {
+            Ok(offer) => observed.offers.push(offer),
+            Err(why) => observed.left_out.push(LeftOut { region, why }),
+        }
+    }
+    let pods = of_name(identity, &caches.pods.state());
+    let machines = caches.machines.state();
+    observed.pods = prober_pods(&pods, |machine| {
+        let node = machines.iter().find(|node| node.name_any() == machine)?;
+        node.labels().get(labels::REGION).cloned()
+    });
+    let deployments = of_name(identity, &caches.deployments.state());
+    observed.deployments = deployments.iter().filter_map(|packed| Packed::unpacked(packed)).collect();
+    observed.config = of_name(identity, &caches.config_maps.state()).first().map(|found| (**found).clone());
+    observed
+}
+
+/// By name, with the object where there is one that can be read.
+fn members(name: &ManagedName, caches: &Caches) -> BTreeMap<String, Option<Arc<TurnRegion>>> {
+    let regions = caches.regions.state();
+    let here = regions.iter().filter(|region| region.namespace().as_deref() == Some(&name.identity.namespace));
+    let readable: BTreeMap<String, Arc<TurnRegion>> =
+        here.filter_map(|region| Some((region.name_any(), Arc::new(region.0.as_ref().ok()?.clone())))).collect();
+    match &name.members {
+        Members::Named(names) => names.iter().map(|name| (name.clone(), readable.get(name).cloned())).collect(),
+        Members::Group(group) => {
+            let is_ours = |region: &TurnRegion| region.spec.failover_group.as_ref() == Some(group);
+            readable.into_iter().filter(|(_, region)| is_ours(region)).map(|(name, one)| (name, Some(one))).collect()
+        }
+    }
+}
+
+fn offered(name: &str, object: Option<&TurnRegion>, identity: &Identity, ctx: &Ctx) -> Result<Arc<Offer>, Why> {
+    let object = object.ok_or(Why::Missing)?;
+    if object.spec.mode == Some(Mode::External) {
+        return Err(Why::External);
+    }
+    if object.metadata.deletion_timestamp.is_some() {
+        return Err(Why::Ending);
+    }
+    let offer = ctx.offers.get(&identity.namespace, name).ok_or(Why::NotLookedAt)?;
+    if object.uid().as_ref() == Some(&offer.uid) { Ok(offer) } else { Err(Why::NotLookedAt) }
+}
+
+fn of_name<K: Resource>(identity: &Identity, all: &[Arc<K>]) -> Vec<Arc<K>> {
+    let ours = |object: &&Arc<K>| {
+        object.namespace().as_deref() == Some(&identity.namespace)
+            && object.labels().get(labels::DNS_FAILOVER) == Some(&identity.name)
+    };
+    all.iter().filter(ours).cloned().collect()
+}
+
+/// Why an answer cannot be published at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPublisher {
+    #[error(
+        "Secret {secret} does not exist: kubectl create secret generic {secret} --from-literal={key}=…, with the secret of the TSIG key"
+    )]
+    NoSecret { secret: String, key: String },
+    #[error(
+        "Secret {secret} has no key {key:?}: write the secret of the TSIG key there, or name the key in provider.rfc2136.tsig.secretRef.key"
+    )]
+    NoKeyInSecret { secret: String, key: String },
+    #[error("Secret {secret}, key {key}: {why}")]
+    Key { secret: String, key: String, why: String },
+    #[error("spec.provider.rfc2136.servers: {0}")]
+    Settings(String),
+}
+
+/// Secrets, if they were not read a short while ago. What was read last stays while the API server does not answer.
+pub async fn seldom(name: &ManagedName, offers: &[Arc<Offer>], last: &mut Seldom, ctx: &Ctx) -> Result<(), IoError> {
+    let now = ctx.clock.instant();
+    let wanted: Vec<String> = offers.iter().filter_map(|offer| offer.certificate.clone()).collect();
+    let is_fresh = last.read.is_some_and(|read| now.saturating_duration_since(read) < SECRETS);
+    if is_fresh && last.generation == name.identity.generation && last.certificates == wanted {
+        return Ok(());
+    }
+    let secrets = Api::<Secret>::namespaced(ctx.client.clone(), &name.identity.namespace);
+    let Provider::Rfc2136 { key, .. } = &name.provider;
+    let tsig = kube_io::get(&secrets, &key.secret).await?;
+    let secret = text_of(tsig.as_ref(), key);
+    if last.provider.as_ref() != Some(&name.provider) || last.secret.as_ref() != Some(&secret) {
+        last.publisher =
+            Some(secret.as_ref().map_err(Clone::clone).and_then(|text| publisher(&name.provider, text, ctx)));
+        last.provider = Some(name.provider.clone());
+        last.secret = Some(secret);
+    }
+    last.admin = kube_io::get(&secrets, &admin_secret_name(&name.identity)).await?;
+    last.authorities = authorities(&secrets, &wanted).await?;
+    last.certificates = wanted;
+    last.generation = name.identity.generation;
+    last.read = Some(now);
+    Ok(())
+}
+
+fn text_of(secret: Option<&Secret>, key: &Key) -> Result<Confidential, NoPublisher> {
+    let Key { secret: name, entry, .. } = key;
+    let Some(found) = secret else {
+        return Err(NoPublisher::NoSecret { secret: name.clone(), key: entry.clone() });
+    };
+    let value = found.data.as_ref().and_then(|data| data.get(entry));
+    let text = value.and_then(|value| String::from_utf8(value.0.clone()).ok()).filter(|text| !text.trim().is_empty());
+    text.map(Confidential).ok_or_else(|| NoPublisher::NoKeyInSecret { secret: name.clone(), key: entry.clone() })
+}
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Confidential(String);
+
+impl std::fmt::Debug for Confidential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+fn publisher(provider: &Provider, secret: &Confidential, ctx: &Ctx) -> Result<Arc<dyn Publisher>, NoPublisher> {
+    let Provider::Rfc2136 { zone, servers, key } = provider;
+    let tsig = TsigKey::new(key.name.clone(), key.algorithm, &secret.0).map_err(|why: NoKey| NoPublisher::Key {
+        secret: key.secret.clone(),
+        key: key.entry.clone(),
+        why: why.to_string(),
+    })?;
+    let settings = Settings::new(zone.clone(), servers.clone(), tsig)
+        .map_err(|why: NoSettings| NoPublisher::Settings(why.to_string()))?;
+    Ok(Arc::new(Rfc2136::new(settings, Arc::clone(&ctx.clock))))
+}
+
+/// Of all certificates together. None unless each of them says who its authorities are: then they are public ones.
+async fn authorities(secrets: &Api<Secret>, certificates: &[String]) -> Result<Option<String>, IoError> {
+    let mut all: Vec<String> = Vec::new();
+    for name in certificates {
+        let secret = kube_io::get(secrets, name).await?;
+        let value = secret.as_ref().and_then(|secret| secret.data.as_ref()?.get(AUTHORITIES));
+        let Some(text) = value.and_then(|value| String::from_utf8(value.0.clone()).ok()) else { return Ok(None) };
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    Ok((!all.is_empty()).then(|| all.join("\n")))
+}

@@ -1,0 +1,300 @@
+//! Listens to probers: a task for each vantage point asks it over and over, apart from the passes, because one that is cut
+//! off answers seconds late or never, and that is when others must be heard.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rtcfleet_crds::turn_region::Protocol;
+use rtcfleet_node_api::{Security, Transport, Verdicts};
+use tokio::net::lookup_host;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::clock::Clock;
+use crate::error::with_causes;
+use crate::failover::policy::Policy;
+use crate::failover::verdict::{Report, Verdict};
+use crate::failover::watch::Watch;
+use crate::node_client::{NodeApi, NodeTarget, Told};
+
+/// Looks in an interval while all is well, and while something fails. Of each target only the last verdict is told, so one
+/// look an interval would miss some.
+const CALM: u32 = 2;
+const TENSE: u32 = 8;
+/// Two looks are never closer.
+const CLOSEST: Duration = Duration::from_millis(50);
+/// For the address of a prober that a user runs.
+const LOOKUP: Duration = Duration::from_secs(2);
+/// Relays with an alarm that are kept, for people.
+const MAX_ALARMS: usize = 8;
+
+/// Where a vantage point is heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A prober of ours.
+    Pod(NodeTarget),
+    /// One that a user runs.
+    Host { host: String, port: u16 },
+}
+
+/// What has been heard, for one name. Passes read it while listeners write.
+#[derive(Default)]
+pub struct Heard(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// None before the first pass.
+    policy: Option<Arc<Policy>>,
+    watch: Watch,
+    alarms: Vec<Alarm>,
+}
+
+/// A relay that grants a prober what it must refuse.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alarm {
+    pub target: String,
+    /// `a wrong password`, or the peers.
+    pub granted: String,
+}
+
+impl Heard {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        self.state().policy = Some(policy);
+    }
+
+    /// As of now.
+    pub fn watch(&self) -> Watch {
+        self.state().watch.clone()
+    }
+
+    /// Sorted, without duplicates.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.state().alarms.clone()
+    }
+
+    /// True if a pass should look at once: something fails, or a vantage point cannot see.
+    fn take(&self, point: &str, said: &Verdicts, now: Instant) -> bool {
+        let mut state = self.state();
+        let State { policy, watch, alarms } = &mut *state;
+        let Some(policy) = policy else { return false };
+        let report = report(point, said);
+        watch.take(&report, now, policy);
+        note_alarms(alarms, said);
+        !report.canary || report.verdicts.iter().any(|verdict| !verdict.ok)
+    }
+
+    fn interval(&self) -> Duration {
+        self.state().policy.as_ref().map_or(Duration::from_secs(1), |policy| policy.health.interval)
+    }
+}
+
+/// The prober's words in those of the core. In the order in which they were made.
+fn report(point: &str, said: &Verdicts) -> Report {
+    let mut verdicts: Vec<Verdict> = said
+        .verdicts
+        .iter()
+        .filter_map(|one| {
+            Some(Verdict {
+                sequence: one.sequence,
+                region: one.region.clone()?,
+                target: canonical(one.address?.ip()),
+                transport: match one.transport {
+                    Transport::Udp => Protocol::Udp,
+                    Transport::Tcp => Protocol::Tcp,
+                    Transport::Tls => Protocol::Tls,
+                },
+                ok: one.ok,
+                age: Duration::from_millis(one.age_millis),
+            })
+        })
+        .collect();
+    verdicts.sort_by_key(|one| one.sequence);
+    Report { vantage_point: point.to_owned(), boot: said.boot, canary: said.canary.ok, verdicts }
+}
+
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// A target that was looked at again takes its old alarm away.
+fn note_alarms(alarms: &mut Vec<Alarm>, said: &Verdicts) {
+    for one in &said.verdicts {
+        let Some(security) = &one.security else { continue };
+        alarms.retain(|alarm| alarm.target != one.target);
+        if security.is_alarming() && alarms.len() < MAX_ALARMS {
+            alarms.push(Alarm { target: one.target.clone(), granted: granted(security) });
+        }
+    }
+    alarms.sort();
+}
+
+fn granted(security: &Security) -> String {
+    let peers = security.granted_peers.iter().map(ToString::to_string);
+    let password = security.accepts_wrong_password.then(|| "a wrong password".to_owned());
+    password.into_iter().chain(peers).collect::<Vec<_>>().join(", ")
+}
+
+/// A task that listens to one vantage point until it is dropped.
+pub struct Listener {
+    pub place: Place,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What listeners work with.
+#[derive(Clone)]
+pub struct Ears {
+    pub heard: Arc<Heard>,
+    pub node_api: Arc<dyn NodeApi>,
+    pub clock: Arc<dyn Clock>,
+    /// Has the name looked at.
+    pub poke: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Listener {
+    pub fn start(point: String, place: Place, ears: Ears) -> Self {
+        let task = tokio::spawn(listen(point, place.clone(), ears));
+        Self { place, task }
+    }
+}
+
+async fn listen(point: String, place: Place, ears: Ears) {
+    let mut told = None;
+    let mut silence: Option<String> = None;
+    loop {
+        let interval = ears.heard.interval();
+        let looks = match ask(&place, told, &*ears.node_api).await {
+            Ok(said) => {
+                if silence.take().is_some() {
+                    tracing::info!(vantage_point = point, "a vantage point is heard again");
+                }
+                told = Some(up_to(told, &said));
+                if ears.heard.take(&point, &said, ears.clock.instant()) {
+                    (ears.poke)();
+                    TENSE
+                } else {
+                    CALM
+                }
+            }
+            Err(error) => {
+                if silence.as_ref() != Some(&error) {
+                    tracing::warn!(vantage_point = point, error, "a vantage point is not heard");
+                    silence = Some(error);
+                }
+                CALM
+            }
+        };
+        sleep((interval / looks).max(CLOSEST)).await;
+    }
+}
+
+/// Why not is a sentence without anything that moves.
+async fn ask(place: &Place, told: Option<Told>, node_api: &dyn NodeApi) -> Result<Verdicts, String> {
+    let target = match place {
+        Place::Pod(target) => target.clone(),
+        Place::Host { host, port } => {
+            let found = timeout(LOOKUP, lookup_host((host.as_str(), *port))).await;
+            let found = found.map_err(|_| format!("{host}: no address within {LOOKUP:?}"))?;
+            let address = found.map_err(|error| format!("{host}: {error}"))?.next();
+            let address = address.ok_or_else(|| format!("{host}: it has no address"))?;
+            NodeTarget { address, server_name: host.clone() }
+        }
+    };
+    node_api.verdicts(&target, told).await.map_err(|error| with_causes(&error))
+}
+
+/// A prober that was started again begins anew.
+fn up_to(told: Option<Told>, said: &Verdicts) -> Told {
+    let before = told.filter(|told| told.boot == said.boot).map_or(0, |told| told.sequence);
+    let last = said.verdicts.iter().map(|one| one.sequence).max().unwrap_or(0);
+    Told { boot: said.boot, sequence: before.max(last) }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use rtcfleet_node_api::Canary;
+
+    use super::*;
+
+    fn verdict(target: &str, sequence: u64, ok: bool) -> rtcfleet_node_api::Verdict {
+        rtcfleet_node_api::Verdict {
+            target: target.into(),
+            transport: Transport::Tls,
+            region: Some("centralindia".into()),
+            address: Some("[::ffff:192.0.2.7]:443".parse().unwrap()),
+            ok,
+            stage: None,
+            code: None,
+            detail: String::new(),
+            rtt_millis: None,
+            packets_sent: 0,
+            packets_lost: 0,
+            took_millis: 1.0,
+            at: Timestamp::UNIX_EPOCH,
+            sequence,
+            age_millis: 40,
+            streak: 1,
+            certificate_not_after: None,
+            security: None,
+        }
+    }
+
+    fn said(boot: u64, verdicts: Vec<rtcfleet_node_api::Verdict>) -> Verdicts {
+        Verdicts {
+            version: "1".into(),
+            boot,
+            config_hash: String::new(),
+            now: Timestamp::UNIX_EPOCH,
+            canary: Canary { ok: true, detail: String::new() },
+            verdicts,
+        }
+    }
+
+    #[test]
+    fn a_report_has_verdicts_in_the_order_in_which_they_were_made() {
+        let report = report("a", &said(1, vec![verdict("b", 9, true), verdict("a", 4, false)]));
+        let order: Vec<_> = report.verdicts.iter().map(|one| (one.sequence, one.ok)).collect();
+        assert_eq!(order, [(4, false), (9, true)]);
+        assert_eq!(report.verdicts[0].target, IpAddr::from([192, 0, 2, 7]));
+        assert_eq!(report.verdicts[0].age, Duration::from_millis(40));
+    }
+
+    #[test]
+    fn what_was_told_is_counted_within_a_boot() {
+        let told = |told, boot, sequence| up_to(told, &said(boot, vec![verdict("a", sequence, true)]));
+        let first = told(None, 1, 7);
+        assert_eq!(first, Told { boot: 1, sequence: 7 });
+        assert_eq!(up_to(Some(first), &said(1, vec![])), first, "nothing new");
+        assert_eq!(told(Some(first), 2, 3), Told { boot: 2, sequence: 3 });
+    }
+
+    #[test]
+    fn an_alarm_stays_until_the_relay_is_looked_at_again() {
+        let mut alarms = Vec::new();
+        let with = |peers: &[&str]| {
+            let mut one = verdict("a", 1, true);
+            one.security = Some(Security {
+                checked_at: Timestamp::UNIX_EPOCH,
+                granted_peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
+                accepts_wrong_password: false,
+            });
+            said(1, vec![one])
+        };
+        note_alarms(&mut alarms, &with(&["127.0.0.1"]));
+        note_alarms(&mut alarms, &said(1, vec![verdict("a", 2, true)]));
+        assert_eq!(alarms, [Alarm { target: "a".into(), granted: "127.0.0.1".into() }]);
+        note_alarms(&mut alarms, &with(&[]));
+        assert_eq!(alarms, []);
+    }
+}

@@ -1,0 +1,308 @@
+//! Brings an answer to the DNS servers and sees that it stays there: a task for each name, apart from the passes, because a
+//! server that is down answers seconds late or never, and probers must be heard meanwhile.
+//!
+//! Every write says what it replaces, so repeating one, or writing after somebody else has, does no harm. Nothing is
+//! written without the Lease.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::clock::Clock;
+use crate::error::{Categorised as _, Category, with_causes};
+use crate::leader::Leadership;
+use crate::publish::{Addresses, Agreement, DnsName, Expected, Owner, Ownership, PublishError, Publisher, RecordSet};
+
+/// Between two looks whether all servers tell the answer, doubled from the first to the last.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// Between two tries that fail, doubled from the first to the last: a server that comes back is caught up with soon.
+const FIRST_TRY: Duration = Duration::from_millis(250);
+const LAST_TRY: Duration = Duration::from_secs(5);
+/// Tries of what a person has to mend.
+const REFUSED_TRY: Duration = Duration::from_secs(30);
+/// Between two looks whether the answer is still there.
+const DRIFT: Duration = Duration::from_secs(30);
+/// Others write at the same name: more often in a row than that is a fight.
+const CONFLICTS: usize = 3;
+
+/// What is to be answered.
+#[derive(Clone)]
+pub struct Wanted {
+    pub publisher: Arc<dyn Publisher>,
+    pub owner: Owner,
+    pub sets: Vec<RecordSet>,
+    /// Names that are no longer answered for.
+    pub gone: Vec<DnsName>,
+    /// When it was decided, for the time that it takes.
+    pub decided: Instant,
+}
+
+impl Wanted {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.publisher, &other.publisher) && self.sets == other.sets && self.gone == other.gone
+    }
+}
+
+/// How far it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Progress {
+    /// Nothing has been tried yet.
+    #[default]
+    Begun,
+    /// A server has it, and these do not tell it yet: each with what it tells.
+    Behind(Vec<String>),
+    /// Every authoritative server tells it.
+    Everywhere {
+        servers: usize,
+    },
+    Failed {
+        reason: &'static str,
+        message: String,
+        must_act: bool,
+    },
+    /// Somebody else holds the Lease.
+    NotLeader,
+}
+
+/// Progress of the sets that it speaks of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    pub sets: Vec<RecordSet>,
+    /// Names that were withdrawn.
+    pub withdrawn: Vec<DnsName>,
+    pub progress: Progress,
+    /// From the decision until every server told it.
+    pub took: Option<Duration>,
+}
+
+/// The task of one name, until it is dropped.
+pub struct Publication {
+    wanted: watch::Sender<Option<Wanted>>,
+    told: watch::Receiver<Told>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Publication {
+    /// `poke` has the name looked at when there is something to tell.
+    pub fn start(leadership: Leadership, clock: Arc<dyn Clock>, poke: Arc<dyn Fn() + Send + Sync>) -> Self {
+        let (wanted, asked) = watch::channel(None);
+        let (tell, told) = watch::channel(Told::default());
+        let task = tokio::spawn(Task { tell, known: BTreeMap::new(), leadership, clock, poke }.run(asked));
+        Self { wanted, told, task }
+    }
+
+    /// Does nothing if it is what was wanted last.
+    pub fn want(&self, wanted: Wanted) {
+        self.wanted.send_if_modified(|last| {
+            let is_new = last.as_ref().is_none_or(|last| !last.is(&wanted));
+            if is_new {
+                *last = Some(wanted);
+            }
+            is_new
+        });
+    }
+
+    /// Nothing is published any more; what is there stays.
+    pub fn rest(&self) {
+        self.wanted.send_if_modified(|last| last.take().is_some());
+    }
+
+    pub fn told(&self) -> Told {
+        self.told.borrow().clone()
+    }
+}
+
+struct Task {
+    tell: watch::Sender<Told>,
+    /// What a server had when we last saw it.
+    known: BTreeMap<DnsName, Expected>,
+    leadership: Leadership,
+    clock: Arc<dyn Clock>,
+    poke: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Task {
+    async fn run(mut self, mut asked: watch::Receiver<Option<Wanted>>) {
+        let mut tries = 0;
+        loop {
+            let wanted = asked.borrow_and_update().clone();
+            let Some(wanted) = wanted else {
+                if asked.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            // A new answer does not wait for the end of an old one: what was asked may have been done, and is found then.
+            let pause = tokio::select! {
+                biased;
+                changed = asked.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tries = 0;
+                    continue;
+                }
+                pause = self.bring(&wanted, &mut tries) => pause,
+            };
+            tokio::select! {
+                changed = asked.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tries = 0;
+                }
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One try. How long to wait for the next.
+    async fn bring(&mut self, wanted: &Wanted, tries: &mut u32) -> Duration {
+        match self.publish_all(wanted).await {
+            Ok(()) => {}
+            Err(error) => {
+                *tries = tries.saturating_add(1);
+                return self.failed(wanted, error, *tries);
+            }
+        }
+        match self.agreed(wanted).await {
+            Ok((behind, servers)) if behind.is_empty() => {
+                *tries = 0;
+                self.tell(wanted, Progress::Everywhere { servers });
+                DRIFT
+            }
+            Ok((behind, _)) => {
+                self.tell(wanted, Progress::Behind(behind));
+                *tries = tries.saturating_add(1);
+                doubled(FIRST_LOOK, *tries, LAST_LOOK)
+            }
+            Err(error) => {
+                *tries = tries.saturating_add(1);
+                self.failed(wanted, Failure::Publish(error), *tries)
+            }
+        }
+    }
+
+    async fn publish_all(&mut self, wanted: &Wanted) -> Result<(), Failure> {
+        for set in &wanted.sets {
+            self.publish(wanted, set).await?;
+        }
+        for name in &wanted.gone {
+            self.lead()?;
+            wanted.publisher.withdraw(name, &wanted.owner).await?;
+            self.known.remove(name);
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, wanted: &Wanted, set: &RecordSet) -> Result<(), Failure> {
+        let mut conflicts = 0;
+        loop {
+            self.lead()?;
+            let expected = self.known.get(set.name()).cloned().unwrap_or(Expected::Nothing);
+            match wanted.publisher.publish(set, &expected).await {
+                Ok(_) => {
+                    self.known.insert(set.name().clone(), Expected::Ours(set.addresses().clone()));
+                    return Ok(());
+                }
+                // We know less than the server does: a new leader, a restart, an edit by hand.
+                Err(PublishError::Conflict { found, .. }) if conflicts < CONFLICTS => {
+                    conflicts += 1;
+                    self.known.insert(set.name().clone(), expected_of(&found.owner, &found.addresses));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What servers tell that is not wanted, and how many there are.
+    async fn agreed(&self, wanted: &Wanted) -> Result<(Vec<String>, usize), PublishError> {
+        let (mut behind, mut servers) = (Vec::new(), 0);
+        for set in &wanted.sets {
+            let answers = wanted.publisher.read_back(set.name()).await?;
+            let agreement = Agreement::of(set, &answers);
+            servers = servers.max(answers.len());
+            behind.extend(agreement.lag.iter().map(|(server, lag)| format!("{server}: {} {lag}", set.name())));
+            if answers.is_empty() {
+                behind.push(format!("{}: no server is known", set.name()));
+            }
+        }
+        Ok((behind, servers))
+    }
+
+    fn lead(&self) -> Result<(), Failure> {
+        self.leadership.fence(self.clock.instant()).map(drop).ok_or(Failure::NotLeader)
+    }
+
+    fn failed(&self, wanted: &Wanted, failure: Failure, tries: u32) -> Duration {
+        match failure {
+            Failure::NotLeader => {
+                self.tell(wanted, Progress::NotLeader);
+                LAST_TRY
+            }
+            Failure::Publish(error) => {
+                let must_act = error.category() == Category::UserMustAct;
+                let (reason, message) = (error.reason(), with_causes(&error));
+                self.tell(wanted, Progress::Failed { reason, message, must_act });
+                if must_act { REFUSED_TRY } else { doubled(FIRST_TRY, tries, LAST_TRY) }
+            }
+        }
+    }
+
+    fn tell(&self, wanted: &Wanted, progress: Progress) {
+        let news = self.tell.send_if_modified(|told| {
+            let is_same = told.sets == wanted.sets && told.withdrawn == wanted.gone;
+            if is_same && told.progress == progress {
+                return false;
+            }
+            let first = matches!(progress, Progress::Everywhere { .. }) && !(is_same && told.took.is_some());
+            let took = if first {
+                Some(self.clock.instant().saturating_duration_since(wanted.decided))
+            } else {
+                told.took.filter(|_| is_same)
+            };
+            *told = Told { sets: wanted.sets.clone(), withdrawn: wanted.gone.clone(), progress, took };
+            true
+        });
+        if news {
+            (self.poke)();
+        }
+    }
+}
+
+enum Failure {
+    NotLeader,
+    Publish(PublishError),
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
+    }
+}
+
+/// A conflict is about a set of our own, or one that is gone.
+fn expected_of(owner: &Ownership, addresses: &Addresses) -> Expected {
+    match owner {
+        Ownership::Nobody if addresses.is_empty() => Expected::Nothing,
+        _ => Expected::Ours(addresses.clone()),
+    }
+}
+
+fn doubled(first: Duration, times: u32, last: Duration) -> Duration {
+    first.saturating_mul(1 << times.saturating_sub(1).min(16)).min(last)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! A DnsFailover as written → one that cannot be wrong. Touches nothing. What decides is checked by the core
+//! ([`crate::failover::validate`]); what is left is the name, who publishes it, and where it is looked at from.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use rtcfleet_crds::DnsFailover;
+use rtcfleet_crds::dns_failover::{self as crd, Echo, TsigAlgorithm};
+
+use crate::error::{Categorised, Category};
+use crate::failover::policy::Policy;
+use crate::failover::validate as core;
+use crate::identity::{Identity, NoIdentity};
+use crate::publish::rfc2136::{Algorithm, NoServer, Server};
+use crate::publish::{DnsName, NoDnsName, NoOwner, NoRecordSet, Owner, Ttl};
+
+/// The vantage point beside the operator.
+pub const BESIDE_OPERATOR: &str = "operator";
+/// Where probers serve their verdicts unless the URL says otherwise.
+const HTTPS: u16 = 443;
+
+/// One mistake in a DnsFailover.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidateError {
+    #[error(transparent)]
+    Incomplete(#[from] NoIdentity),
+    #[error(transparent)]
+    Decisions(#[from] core::ValidateError),
+    #[error("spec.{path}: {source}")]
+    Name { path: &'static str, source: NoDnsName },
+    #[error("spec.hostname: it has no parent that could be the zone: write provider.rfc2136.zone")]
+    NoZone,
+    #[error("spec.hostname: {name} is not in provider.rfc2136.zone {zone}: write a zone that it ends in")]
+    NotInZone { name: DnsName, zone: DnsName },
+    #[error("spec.ttl: {0}")]
+    Ttl(#[from] NoRecordSet),
+    #[error("spec.provider.rfc2136.servers: {0}")]
+    Server(#[from] NoServer),
+    #[error("spec.provider: write exactly one of rfc2136, externalDns and azureTrafficManager")]
+    NotOneProvider,
+    #[error("spec.provider.{0}: this release cannot publish there yet: write rfc2136")]
+    ProviderUnsupported(&'static str),
+    #[error(
+        "spec.vantagePoints[{name}].url: {url:?} is not https://HOST:PORT: write such as https://probe.example.org:9443"
+    )]
+    Url { name: String, url: String },
+    #[error("metadata: {0}")]
+    Owner(#[from] NoOwner),
+}
+
+impl Categorised for ValidateError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::ProviderUnsupported(_) => "ProviderUnsupported",
+            _ => "InvalidSpec",
+        }
+    }
+
+    fn category(&self) -> Category {
+        match self {
+            Self::Incomplete(_) | Self::Owner(_) => Category::Bug,
+            Self::Decisions(error) => error.category(),
+            Self::Name { .. }
+            | Self::NoZone
+            | Self::NotInZone { .. }
+            | Self::Ttl(_)
+            | Self::Server(_)
+            | Self::NotOneProvider
+            | Self::ProviderUnsupported(_)
+            | Self::Url { .. } => Category::UserMustAct,
+        }
+    }
+}
+
+/// Every mistake of one DnsFailover.
+pub type Mistakes = crate::error::Mistakes<ValidateError>;
+
+/// A DnsFailover that can be acted on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ManagedName {
+    pub identity: Identity,
+    /// Its vantage points are those that are written; probers of ours come to them when it is known which there are.
+    pub policy: Policy,
+    pub hostname: DnsName,
+    pub owner: Owner,
+    pub ttl: Ttl,
+    pub members: Members,
+    /// `<region>.<hostname>` is published, too.
+    pub region_names: bool,
+    /// Those that a user runs.
+    pub points: Vec<Point>,
+    pub probers: Option<Probers>,
+    pub provider: Provider,
+}
+
+/// Which TurnRegions of the namespace are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members {
+    Group(String),
+    Named(Vec<String>),
+}
+
+/// A vantage point that a user runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+}
+
+/// Probers that we run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probers {
+    pub echo: Echo,
+    pub interval: Duration,
+    pub resources: Option<ResourceRequirements>,
+}
+
+/// Who answers for the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provider {
+    Rfc2136 { zone: DnsName, servers: Vec<Server>, key: Key },
+}
+
+/// A key that updates are signed with, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub name: DnsName,
+    pub algorithm: Algorithm,
+    pub secret: String,
+    pub entry: String,
+}
+
+/// Every mistake, or none.
+pub fn validate(object: &DnsFailover) -> Result<ManagedName, Mistakes> {
+    let mut mistakes = Vec::new();
+    let managed = read(object, &mut mistakes);
+    match managed {
+        Some(managed) if mistakes.is_empty() => Ok(managed),
+        _ => Err(crate::error::Mistakes(mistakes)),
+    }
+}
+
+/// None if there is a mistake without which nothing can be made.
+fn read(object: &DnsFailover, mistakes: &mut Vec<ValidateError>) -> Option<ManagedName> {
+    let spec = &object.spec;
+    let identity = kept(Identity::of(object), mistakes);
+    let policy = match core::validate(spec) {
+        Ok(policy) => Some(policy),
+        Err(wrong) => {
+            mistakes.extend(wrong.into_iter().map(ValidateError::Decisions));
+            None
+        }
+    };
+    let hostname = name("hostname", &spec.hostname, mistakes);
+    let provider = hostname.as_ref().and_then(|hostname| provider(&spec.provider, hostname, mistakes));
+    let points = spec.vantage_points.iter().flatten().filter_map(|one| kept(point(one), mistakes)).collect();
+    let policy = policy?;
+    let ttl = kept(Ttl::new(u32::try_from(policy.ttl.as_secs()).unwrap_or(u32::MAX)), mistakes);
+    let identity = identity?;
+    let owner = kept(Owner::new(&identity.namespace, &identity.name, &identity.uid), mistakes);
+    let probers = spec.probers.clone().unwrap_or_default();
+    Some(ManagedName {
+        hostname: hostname?,
+        owner: owner?,
+        ttl: ttl?,
+        members: match (&spec.failover_group, &spec.regions) {
+            (Some(group), _) => Members::Group(group.clone()),
+            (None, regions) => Members::Named(regions.iter().flatten().map(|one| one.name.clone()).collect()),
+        },
+        region_names: spec.region_names.unwrap_or(false),
+        points,
+        probers: probers.enabled.unwrap_or(true).then(|| Probers {
+            echo: probers.echo.unwrap_or(Echo::Relay),
+            interval: policy.health.interval,
+            resources: probers.resources,
+        }),
+        provider: provider?,
+        policy,
+        identity,
+    })
+}
+
+fn kept<T, E: Into<ValidateError>>(read: Result<T, E>, mistakes: &mut Vec<ValidateError>) -> Option<T> {
+    read.map_err(|mistake| mistakes.push(mistake.into())).ok()
+}
+
+fn name(path: &'static str, text: &str, mistakes: &mut Vec<ValidateError>) -> Option<DnsName> {
+    kept(DnsName::from_str(text).map_err(|source| ValidateError::Name { path, source }), mistakes)
+}
+
+fn provider(written: &crd::Provider, hostname: &DnsName, mistakes: &mut Vec<ValidateError>) -> Option<Provider> {
+    match (&written.rfc2136, &written.external_dns, &written.azure_traffic_manager) {
+        (Some(rfc2136), None, None) => self::rfc2136(rfc2136, hostname, mistakes),
+        (None, Some(_), None) => {
+            mistakes.push(ValidateError::ProviderUnsupported("externalDns"));
+            None
+        }
+        (None, None, Some(_)) => {
+            mistakes.push(ValidateError::ProviderUnsupported("azureTrafficManager"));
+            None
+        }
+        _ => {
+            mistakes.push(ValidateError::NotOneProvider);
+            None
+        }
+    }
+}
+
+fn rfc2136(written: &crd::Rfc2136, hostname: &DnsName, mistakes: &mut Vec<ValidateError>) -> Option<Provider> {
+    let crd::Rfc2136 { servers, zone, tsig } = written;
+    let zone = match (zone, hostname.as_str().split_once('.')) {
+        (Some(zone), _) => name("provider.rfc2136.zone", zone, mistakes),
+        (None, Some((_, parent))) => name("provider.rfc2136.zone", parent, mistakes),
+        (None, None) => {
+            mistakes.push(ValidateError::NoZone);
+            None
+        }
+    };
+    if let Some(zone) = zone.as_ref().filter(|zone| !hostname.is_in(zone)) {
+        mistakes.push(ValidateError::NotInZone { name: hostname.clone(), zone: zone.clone() });
+    }
+    let servers = servers.iter().filter_map(|text| kept(Server::from_str(text), mistakes)).collect();
+    let key_name = name("provider.rfc2136.tsig.keyName", &tsig.key_name, mistakes)?;
+    let key = Key {
+        name: key_name,
+        algorithm: match tsig.algorithm {
+            None | Some(TsigAlgorithm::HmacSha256) => Algorithm::HmacSha256,
+            Some(TsigAlgorithm::HmacSha384) => Algorithm::HmacSha384,
+            Some(TsigAlgorithm::HmacSha512) => Algorithm::HmacSha512,
+        },
+        secret: tsig.secret_ref.name.clone(),
+        entry: tsig.secret_ref.key.clone().unwrap_or_else(|| "secret".into()),
+    };
+    Some(Provider::Rfc2136 { zone: zone?, servers, key })
+}
+
+fn point(written: &crd::VantagePoint) -> Result<Point, ValidateError> {
+    let wrong = || ValidateError::Url { name: written.name.clone(), url: written.url.clone() };
+    let url: http::Uri = written.url.parse().map_err(|_| wrong())?;
+    let host = url.host().filter(|_| url.scheme_str() == Some("https") && matches!(url.path(), "" | "/"));
+    let host = host.ok_or_else(wrong)?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Point { name: written.name.clone(), host, port: url.port_u16().unwrap_or(HTTPS) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dnsfailover::test_support::object;
+
+    fn refused(spec: &str) -> String {
+        validate(&object(spec)).expect_err(spec).to_string()
+    }
+
+    #[test]
+    fn a_short_name_gets_the_documented_defaults() {
+        let name = validate(&object("{}")).unwrap();
+        assert_eq!(name.members, Members::Group("india".into()));
+        assert!(!name.region_names);
+        assert_eq!(
+            name.probers,
+            Some(Probers { echo: Echo::Relay, interval: Duration::from_secs(1), resources: None })
+        );
+        let Provider::Rfc2136 { zone, servers, key } = name.provider;
+        assert_eq!((zone.as_str(), servers[0].to_string().as_str()), ("example.org", "192.0.2.53"));
+        assert_eq!((key.algorithm, key.entry.as_str()), (Algorithm::HmacSha256, "secret"));
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_what_to_write() {
+        for (spec, expected) in [
+            ("{ttl: soon, provider: {externalDns: {}}}", "spec.ttl: \"soon\" is not a duration"),
+            (
+                "{ttl: soon, provider: {externalDns: {}}}",
+                "spec.provider.externalDns: this release cannot publish there yet",
+            ),
+            ("{provider: {}}", "spec.provider: write exactly one of"),
+            (
+                "{vantagePoints: [{name: a, url: 'https://probe.example.org/metrics'}]}",
+                "spec.vantagePoints[a].url: \"https://probe.example.org/metrics\" is not https://HOST:PORT",
+            ),
+            (
+                "{provider: {rfc2136: {servers: [a], zone: example.net, tsig: {keyName: k, secretRef: {name: s}}}}}",
+                "turn.example.org is not in provider.rfc2136.zone example.net",
+            ),
+        ] {
+            let told = refused(spec);
+            assert!(told.contains(expected), "{spec}: {told}");
+        }
+    }
+
+    #[test]
+    fn vantage_points_are_reached_at_host_and_port() {
+        let spec = "{vantagePoints: [{name: a, url: 'https://probe.example.org:9443'}, {name: b, url: 'https://[2001:db8::1]'}]}";
+        let points: Vec<_> =
+            validate(&object(spec)).unwrap().points.into_iter().map(|one| (one.host, one.port)).collect();
+        assert_eq!(points, [("probe.example.org".to_owned(), 9443), ("2001:db8::1".to_owned(), 443)]);
+    }
+}

@@ -1,0 +1,143 @@
+//! What a region offers to names that answer with it: the relays that passes saw last, and how a prober reaches them. In
+//! memory, for the controllers beside this one; lost with the process, and there again after the first pass.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::Toleration;
+use rtcfleet_crds::turn_region::Protocol;
+use rtcfleet_node_api::NodeState as Said;
+
+use super::observed::{Observed, told};
+use super::validate::{ListenerPort, ManagedRegion, SecretKeys};
+use crate::failover::seen::{Node, NodeState, Seen};
+use crate::fleet::scale::Scale;
+use crate::fleet::slot::Slot;
+use crate::identity::Identity;
+
+/// One region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    /// Of the TurnRegion: one that is made again under its name is another one.
+    pub uid: String,
+    pub seen: Seen,
+    pub listeners: Vec<ListenerPort>,
+    /// What credentials are made from.
+    pub secret: SecretKeys,
+    /// The Secret with the certificate of TLS listeners.
+    pub certificate: Option<String>,
+    /// Where its machines are, and what it takes to run a pod on one of them.
+    pub region: String,
+    pub tolerations: Vec<Toleration>,
+    pub image_pull_secrets: Vec<String>,
+}
+
+impl Offer {
+    pub fn of(region: &ManagedRegion, observed: &Observed, scale: &Scale) -> Self {
+        let listeners = region.listeners.ports().to_vec();
+        let transports: BTreeSet<Protocol> = listeners.iter().map(|one| one.protocol).collect();
+        let serving = observed.slots.iter().filter(|slot| slot.serves()).count();
+        let is_known = scale.load.reporting > 0 && !scale.load.is_blind();
+        Self {
+            uid: region.identity.uid.clone(),
+            seen: Seen {
+                name: region.identity.name.clone(),
+                transports: transports.into_iter().collect(),
+                nodes: observed.slots.iter().filter_map(|slot| node(slot, observed)).collect(),
+                capacity: Some(f64::from(u32::try_from(serving).unwrap_or(u32::MAX))),
+                load: is_known.then_some(scale.load.up.whole),
+            },
+            listeners,
+            secret: region.secret.clone(),
+            certificate: region.listeners.certificate().map(str::to_owned),
+            region: region.region.clone(),
+            tolerations: region.placement.tolerations.clone(),
+            image_pull_secrets: region.template.image_pull_secrets.clone(),
+        }
+    }
+}
+
+/// None without an address, or while it is deleted.
+fn node(slot: &Slot, observed: &Observed) -> Option<Node> {
+    let addresses = told(slot, &observed.machines);
+    let is_there = !slot.is_being_deleted && !addresses.is_empty();
+    is_there.then(|| Node { name: slot.name.clone(), addresses, state: state(slot) })
+}
+
+fn state(slot: &Slot) -> NodeState {
+    let is_ending = slot.pod.as_ref().is_some_and(|pod| pod.terminating);
+    match slot.state() {
+        _ if slot.intent.is_some() || is_ending => NodeState::Draining,
+        Some(Said::Draining | Said::Drained) => NodeState::Draining,
+        _ if slot.serves() => NodeState::Ready,
+        _ => NodeState::NotReady,
+    }
+}
+
+/// The last offers of all regions.
+#[derive(Default)]
+pub struct Offers(Mutex<HashMap<(String, String), Arc<Offer>>>);
+
+impl Offers {
+    pub fn put(&self, region: &Identity, offer: Offer) {
+        let key = (region.namespace.clone(), region.name.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(offer));
+    }
+
+    /// None before the first pass over it.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Offer>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// These are left, by namespace and name.
+    pub fn keep(&self, left: &BTreeSet<(String, String)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| left.contains(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::slot::Intent;
+    use crate::fleet::test_support::{noon, silent, slot, stopped};
+
+    #[test]
+    fn a_relay_is_offered_as_long_as_it_takes_new_calls() {
+        let going = Slot { intent: Some(Intent::Exchange { deadline: noon() }), ..slot(1) };
+        let mut ending = slot(2);
+        ending.pod.as_mut().unwrap().terminating = true;
+        for (case, slot, expected) in [
+            ("serving", slot(0), NodeState::Ready),
+            ("about to be exchanged", going, NodeState::Draining),
+            ("evicted", ending, NodeState::Draining),
+            ("silent towards us, and ready to its kubelet", silent(slot(3)), NodeState::Ready),
+            ("without a pod that runs", stopped(slot(4)), NodeState::NotReady),
+        ] {
+            assert_eq!(state(&slot), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let offers = Offers::default();
+        let identity =
+            |name: &str| Identity { name: name.into(), namespace: "rtc".into(), uid: name.into(), generation: 1 };
+        let offer = |name: &str| Offer {
+            uid: name.into(),
+            seen: Seen { name: name.into(), transports: vec![], nodes: vec![], capacity: None, load: None },
+            listeners: vec![],
+            secret: SecretKeys { name: "auth".into(), current: "current".into(), previous: None },
+            certificate: None,
+            region: name.into(),
+            tolerations: vec![],
+            image_pull_secrets: vec![],
+        };
+        for name in ["a", "b"] {
+            offers.put(&identity(name), offer(name));
+        }
+        offers.keep(&[("rtc".to_owned(), "b".to_owned())].into());
+        assert!(offers.get("rtc", "a").is_none());
+        assert!(offers.get("rtc", "b").is_some());
+    }
+}
