@@ -4,6 +4,7 @@
 //! (loopback addresses of this machine). API server, controllers, scheduler and operator are real, and so are the
 //! certificates and every request between operator and relays.
 
+mod changes;
 mod fleet;
 mod kubelets;
 mod machines;
@@ -18,6 +19,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use e2e::cluster;
 
+use self::changes::Changes;
 use self::fleet::Size;
 
 /// Measure the operator with thousands of relays on pretended machines, and print a table.
@@ -68,9 +70,13 @@ async fn main() -> Result<()> {
 
     eprintln!("a steady fleet, for {} s …", arguments.steady);
     operator::quiet(&client, patience).await?;
+    let changes = Changes::watched(&client);
     report::steady(&operator::watch(&client, &relays, Duration::from_secs(arguments.steady)).await?);
+    report::changes(&changes.end().await);
 
     eprintln!("the leader is ended …");
+    let changes = Changes::watched(&client);
     report::restart(&operator::restart(&client, size, patience).await?);
+    report::changes(&changes.end().await);
     Ok(())
 }

@@ -23,6 +23,11 @@ pub fn growth(converged: Duration, spent: &anyhow::Result<Spent>) {
     }
 }
 
+/// What kept the fleet from being steady, for whoever looks into it.
+pub fn changes(changes: &[String]) {
+    changes.iter().for_each(|change| eprintln!("  {change}"));
+}
+
 pub fn steady(steady: &Steady) {
     let spent = &steady.spent;
     let span = spent.span.as_secs_f64();

@@ -12,12 +12,13 @@ use rtcfleet_node_api::Stage;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     net::{TcpStream, UdpSocket},
-    time::{sleep_until, timeout_at},
+    time::{sleep, sleep_until, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
 use super::{
     fault::Fault,
+    pace::Pace,
     session::{Echo, Output, Plan, Report, Session},
     tls,
 };
@@ -75,7 +76,7 @@ pub async fn probe(
             Err(error) => reachable_or(error, |why| tell(failed(Stage::Connect, None, why))),
         };
     }
-    let stream = match timeout_at(by, TcpStream::connect(address)).await {
+    let stream = match timeout_at(by, connected(address, plan.pace)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return reachable_or(error, |why| tell(failed(Stage::Connect, None, why))),
         Err(_) => {
@@ -102,6 +103,20 @@ pub async fn probe(
             tell(failed(Stage::Tls, None, "the handshake is not finished in time".to_owned()));
             Ok(())
         }
+    }
+}
+
+/// The kernel sends a SYN that was lost again after a second (RFC 6298 section 2.1), which is all the time that a probe has.
+/// So another connection is tried meanwhile, when a request over UDP would be sent again. The first that is accepted is used.
+async fn connected(address: SocketAddr, pace: Pace) -> io::Result<TcpStream> {
+    let late = |wait| async move {
+        sleep(wait).await;
+        TcpStream::connect(address).await
+    };
+    tokio::select! {
+        first = TcpStream::connect(address) => first,
+        second = late(pace.retransmission) => second,
+        third = late(pace.retransmission * 3) => third,
     }
 }
 
@@ -198,5 +213,33 @@ async fn hear_here(here: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<us
     match here {
         Some(here) => here.recv_from(buffer).await.map(|(len, _)| len),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A kernel drops a SYN when as many connections as it keeps wait to be accepted.
+    #[tokio::test]
+    async fn a_lost_syn_costs_a_fifth_of_the_time_and_not_all_of_it() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let filler = std::net::TcpStream::connect(address).unwrap();
+        let pace = Pace::of(Duration::from_secs(1));
+        let (began, makes_room) = (Instant::now(), pace.retransmission / 2);
+        let accepting = tokio::task::spawn_blocking(move || {
+            std::thread::sleep(makes_room);
+            listener.accept().map(|accepted| (accepted, listener))
+        });
+        connected(address, pace).await.unwrap();
+        let took = began.elapsed();
+        assert!(took >= makes_room && took < Duration::from_secs(1), "{took:?}: the kernel's own second try is later");
+        drop((accepting.await.unwrap().unwrap(), filler));
     }
 }

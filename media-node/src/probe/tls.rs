@@ -19,10 +19,6 @@ pub enum RootsError {
     Pem(#[from] PemError),
     #[error("{key}: {}: {why}: write certificates of authorities", path.display())]
     Authority { key: &'static str, path: std::path::PathBuf, why: String },
-    #[error(
-        "this system has no certificates of authorities that could be read{0}: install ca-certificates, or name a file with {1}"
-    )]
-    None(String, &'static str),
     #[error("TLS: {0}")]
     Tls(Error),
 }
@@ -31,7 +27,7 @@ pub enum RootsError {
 pub fn client_config(ca_file: Option<&Path>, key: &'static str) -> Result<Arc<ClientConfig>, RootsError> {
     let roots = match ca_file {
         Some(path) => from_file(PemFile { key, path })?,
-        None => of_system(key)?,
+        None => of_system(),
     };
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -54,16 +50,15 @@ fn from_file(file: PemFile<'_>) -> Result<RootCertStore, RootsError> {
     Ok(roots)
 }
 
-/// One that is odd does not take the others away.
-fn of_system(key: &'static str) -> Result<RootCertStore, RootsError> {
-    let found = rustls_native_certs::load_native_certs();
+/// One that is odd does not take the others away. A system without any, such as an image on an empty base, has those that
+/// browsers trusted when this release was made.
+fn of_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added > 0 {
-        return Ok(roots);
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
     }
-    let why = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
-    Err(RootsError::None(why, key))
+    roots
 }
 
 /// The end of a certificate's validity.

@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::error::{Categorised as _, Category, with_causes};
-use crate::leader::Leadership;
-use crate::publish::{Addresses, Agreement, DnsName, Expected, Owner, Ownership, PublishError, Publisher, RecordSet};
+use crate::leader::{Fence, Leadership};
+use crate::publish::{Agreement, Answer, DnsName, Expected, Owner, Ownership, PublishError, Publisher, RecordSet};
 
 /// Between two looks whether all servers tell the answer, doubled from the first to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -209,9 +210,9 @@ impl Task {
     async fn publish(&mut self, wanted: &Wanted, set: &RecordSet) -> Result<(), Failure> {
         let mut conflicts = 0;
         loop {
-            self.lead()?;
+            let claim = claim(&self.lead()?);
             let expected = self.known.get(set.name()).cloned().unwrap_or(Expected::Nothing);
-            match wanted.publisher.publish(set, &expected).await {
+            match wanted.publisher.publish(&set.claiming(claim), &expected).await {
                 Ok(_) => {
                     self.known.insert(set.name().clone(), Expected::Ours(set.addresses().clone()));
                     return Ok(());
@@ -219,7 +220,7 @@ impl Task {
                 // We know less than the server does: a new leader, a restart, an edit by hand.
                 Err(PublishError::Conflict { found, .. }) if conflicts < CONFLICTS => {
                     conflicts += 1;
-                    self.known.insert(set.name().clone(), expected_of(&found.owner, &found.addresses));
+                    self.known.insert(set.name().clone(), expected_of(*found, claim));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -241,8 +242,8 @@ impl Task {
         Ok((behind, servers))
     }
 
-    fn lead(&self) -> Result<(), Failure> {
-        self.leadership.fence(self.clock.instant()).map(drop).ok_or(Failure::NotLeader)
+    fn lead(&self) -> Result<Fence, Failure> {
+        self.leadership.fence(self.clock.instant()).ok_or(Failure::NotLeader)
     }
 
     fn failed(&self, wanted: &Wanted, failure: Failure, tries: u32) -> Duration {
@@ -281,6 +282,22 @@ impl Task {
     }
 }
 
+/// A number for each process that ever leads: holders' names are.
+fn claim(fence: &Fence) -> u32 {
+    let digest = Sha256::digest(&fence.holder);
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]).max(1)
+}
+
+/// After a conflict, which is about a set of our own, or one that is gone. What another process of ours wrote is claimed, so
+/// that nothing that it has sent meanwhile succeeds.
+fn expected_of(found: Answer, claim: u32) -> Expected {
+    match &found.owner {
+        Ownership::Owner(owner) if owner.claim() == claim => Expected::Ours(found.addresses),
+        Ownership::Nobody if found.addresses.is_empty() => Expected::Nothing,
+        _ => Expected::TakeOver(found),
+    }
+}
+
 enum Failure {
     NotLeader,
     Publish(PublishError),
@@ -289,14 +306,6 @@ enum Failure {
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         Self::Publish(error)
-    }
-}
-
-/// A conflict is about a set of our own, or one that is gone.
-fn expected_of(owner: &Ownership, addresses: &Addresses) -> Expected {
-    match owner {
-        Ownership::Nobody if addresses.is_empty() => Expected::Nothing,
-        _ => Expected::Ours(addresses.clone()),
     }
 }
 

@@ -82,8 +82,9 @@ impl Ownership {
         }
     }
 
+    /// Whatever the claim.
     pub fn is(&self, owner: &Owner) -> bool {
-        matches!(self, Self::Owner(found) if found == owner)
+        matches!(self, Self::Owner(found) if found.is_same(owner))
     }
 }
 

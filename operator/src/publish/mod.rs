@@ -51,9 +51,9 @@ pub trait Publisher: Send + Sync {
 pub enum Expected {
     /// Neither addresses nor an owner.
     Nothing,
-    /// These addresses, and the owner who publishes. No addresses: somebody has removed them.
+    /// These addresses, and the owner who publishes, under the same claim. No addresses: somebody has removed them.
     Ours(Addresses),
-    /// All of this, whoever owns it. Only because a person has said so: the former owner is not asked.
+    /// All of this, whoever owns it: that of a former process of the same owner, or because a person has said so.
     TakeOver(Answer),
 }
 

@@ -70,6 +70,12 @@ impl RecordSet {
         Ok(Self { name, owner, addresses })
     }
 
+    /// The same by another process of its owner.
+    #[must_use]
+    pub fn claiming(&self, claim: u32) -> Self {
+        Self { owner: self.owner.claiming(claim), ..self.clone() }
+    }
+
     pub fn name(&self) -> &DnsName {
         &self.name
     }

@@ -75,7 +75,12 @@ fn of_region<K: Resource + Clone>(identity: &Identity, all: &[Arc<K>]) -> Vec<K>
 
 async fn asked(mut slot: Slot, identity: &Identity, ctx: &Ctx) -> Slot {
     let Some(target) = target(&slot, identity) else { return slot };
-    slot.node = match ctx.node_api.status(&target).await {
+    let mut answer = ctx.node_api.status(&target).await;
+    // One that is ready to its kubelet is asked once more: a lost packet or a busy moment is nothing to tell people about.
+    if answer.is_err() && slot.pod.as_ref().is_some_and(|pod| pod.ready) {
+        answer = ctx.node_api.status(&target).await;
+    }
+    slot.node = match answer {
         Ok(status) => NodeReport::Says(Box::new(status)),
         Err(error) => NodeReport::Silent { why: with_causes(&error) },
     };

@@ -17,9 +17,9 @@ use operator::{
 
 use super::harness::{KEYS, Kind, Running, STRANGER, Setup, WRONG_SECRET, ZONE, key, key_with};
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "first", "change", "stale", "taken", "other", "withdraw", "denied", "long", "same", "lost", "alias", "a.wild",
-    "probe", "used",
+    "probe", "used", "claim",
 ];
 
 /// What the zone has before.
@@ -97,6 +97,24 @@ async fn a_stale_writer_is_refused_and_told_what_is_there(server: &Running) {
         assert_eq!(error.category(), Category::Retry);
     }
     assert_eq!(&found(server, "stale").await.addresses, new.addresses());
+}
+
+async fn what_a_former_writer_was_delayed_with_is_refused_also_when_the_addresses_are_as_it_knew_them(
+    server: &Running,
+) {
+    let publisher = server.publisher();
+    let by = |claim, last| set("claim", 30, &[last]).claiming(claim);
+    publisher.publish(&by(7, "192.0.2.1"), &Expected::Nothing).await.unwrap();
+    let delayed = (by(7, "192.0.2.9"), ours(&by(7, "192.0.2.1")));
+    let before = found(server, "claim").await;
+    publisher.publish(&by(8, "192.0.2.2"), &Expected::TakeOver(before)).await.unwrap();
+    publisher.publish(&by(8, "192.0.2.1"), &ours(&by(8, "192.0.2.2"))).await.unwrap();
+    let error = publisher.publish(&delayed.0, &delayed.1).await.unwrap_err();
+    assert!(matches!(&error, PublishError::Conflict { .. }), "{error:?}");
+    let now = found(server, "claim").await;
+    assert_eq!(&now.addresses, by(8, "192.0.2.1").addresses());
+    assert_eq!(now.owner, Ownership::Owner(owner("ours").claiming(8)));
+    assert_eq!(publisher.withdraw(delayed.0.name(), &owner("ours")).await.unwrap(), Withdrawn::Removed);
 }
 
 async fn a_name_that_is_not_ours_stays_untouched_until_it_is_taken_over(server: &Running) {
@@ -278,6 +296,7 @@ async fn all(kind: Kind) {
         a_first_publication_writes_addresses_and_owner,
         a_change_replaces_addresses_families_and_ttl,
         a_stale_writer_is_refused_and_told_what_is_there,
+        what_a_former_writer_was_delayed_with_is_refused_also_when_the_addresses_are_as_it_knew_them,
         a_name_that_is_not_ours_stays_untouched_until_it_is_taken_over,
         a_withdrawal_removes_only_what_is_ours_and_may_be_repeated,
         a_wrong_key_secret_or_right_is_told_apart,

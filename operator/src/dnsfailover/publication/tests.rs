@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use super::*;
 use crate::clock::SystemClock;
 use crate::leader::Fence;
-use crate::publish::{Answer, Outcome, Published, ServerAnswer, Ttl, Withdrawn};
+use crate::publish::{Addresses, Answer, Outcome, Published, ServerAnswer, Ttl, Withdrawn};
 
 /// One server that keeps one name, as a compare-and-swap does.
 #[derive(Default)]
@@ -45,12 +45,13 @@ impl Server {
         let found = Box::new(zone.found.clone());
         let (server, name) = ("ns1".to_owned(), wanted.name().clone());
         let is_ours = zone.found.owner.is(wanted.owner());
-        if is_ours && &zone.found.addresses == wanted.addresses() {
+        let is_claimed = zone.found.owner == Ownership::Owner(wanted.owner().clone());
+        if is_claimed && &zone.found.addresses == wanted.addresses() {
             return done(Outcome::AlreadyThere);
         }
         let holds = match expected {
             Expected::Nothing => zone.found.owner == Ownership::Nobody && zone.found.addresses.is_empty(),
-            Expected::Ours(addresses) => is_ours && &zone.found.addresses == addresses,
+            Expected::Ours(addresses) => is_claimed && &zone.found.addresses == addresses,
             Expected::TakeOver(answer) => &zone.found == answer,
         };
         if !holds {
@@ -109,9 +110,9 @@ fn wanted(server: &Arc<Server>, last: u8) -> Wanted {
 }
 
 /// A replica that leads, or thinks so.
-fn leading() -> Leadership {
+fn leading(holder: &str) -> Leadership {
     let leadership = Leadership::default();
-    let fence = Fence { holder: "a".into(), transitions: 1 };
+    let fence = Fence { holder: holder.into(), transitions: 1 };
     leadership.set(Some((fence, Instant::now() + Duration::from_hours(1))));
     leadership
 }
@@ -134,7 +135,7 @@ fn everywhere(last: u8) -> impl Fn(&Told) -> bool {
 async fn an_answer_is_published_once_and_seen_until_every_server_tells_it() {
     let server = Arc::new(Server::default());
     server.zone().behind = 3;
-    let publication = publication(&leading());
+    let publication = publication(&leading("a"));
     publication.want(wanted(&server, 1));
     let behind = until(&publication, |told| matches!(told.progress, Progress::Behind(_))).await;
     assert_eq!(behind.progress, Progress::Behind(vec!["ns2: turn.example.org tells no address".into()]));
@@ -146,7 +147,7 @@ async fn an_answer_is_published_once_and_seen_until_every_server_tells_it() {
 #[tokio::test(start_paused = true)]
 async fn a_new_leader_goes_on_from_what_the_last_one_has_published() {
     let server = Arc::new(Server::holding(1, "india"));
-    let publication = publication(&leading());
+    let publication = publication(&leading("a"));
     publication.want(wanted(&server, 2));
     until(&publication, everywhere(2)).await;
     publication.want(wanted(&server, 3));
@@ -157,7 +158,7 @@ async fn a_new_leader_goes_on_from_what_the_last_one_has_published() {
 #[tokio::test(start_paused = true)]
 async fn what_somebody_changed_by_hand_is_put_back() {
     let server = Arc::new(Server::default());
-    let publication = publication(&leading());
+    let publication = publication(&leading("a"));
     publication.want(wanted(&server, 1));
     until(&publication, everywhere(1)).await;
     server.zone().found.addresses = set(66, "india").addresses().clone();
@@ -168,7 +169,7 @@ async fn what_somebody_changed_by_hand_is_put_back() {
 #[tokio::test(start_paused = true)]
 async fn a_name_of_somebody_else_is_left_alone_and_told() {
     let server = Arc::new(Server::holding(1, "other"));
-    let publication = publication(&leading());
+    let publication = publication(&leading("a"));
     publication.want(wanted(&server, 2));
     let told = until(&publication, |told| matches!(told.progress, Progress::Failed { .. })).await;
     assert!(matches!(told.progress, Progress::Failed { reason: "DnsNameInUse", must_act: true, .. }), "{told:?}");
@@ -179,7 +180,7 @@ async fn a_name_of_somebody_else_is_left_alone_and_told() {
 async fn a_server_that_comes_back_is_caught_up_with() {
     let server = Arc::new(Server::default());
     server.zone().is_up = false;
-    let publication = publication(&leading());
+    let publication = publication(&leading("a"));
     publication.want(wanted(&server, 1));
     let told = until(&publication, |told| matches!(told.progress, Progress::Failed { .. })).await;
     assert!(matches!(told.progress, Progress::Failed { reason: "DnsUnresponsive", must_act: false, .. }), "{told:?}");
@@ -190,7 +191,7 @@ async fn a_server_that_comes_back_is_caught_up_with() {
 #[tokio::test(start_paused = true)]
 async fn of_two_leaders_for_a_moment_the_former_one_writes_nothing_once_it_knows() {
     let server = Arc::new(Server::default());
-    let (former, next) = (leading(), leading());
+    let (former, next) = (leading("a"), leading("b"));
     let (old, new) = (publication(&former), publication(&next));
     old.want(wanted(&server, 1));
     until(&old, everywhere(1)).await;
@@ -204,9 +205,29 @@ async fn of_two_leaders_for_a_moment_the_former_one_writes_nothing_once_it_knows
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_former_leader_has_sent_and_was_delayed_is_refused_also_when_the_addresses_are_as_it_knew_them() {
+    let server = Arc::new(Server::default());
+    let (former, next) = (leading("a"), leading("b"));
+    let (old, new) = (publication(&former), publication(&next));
+    old.want(wanted(&server, 1));
+    until(&old, everywhere(1)).await;
+    // As the former leader sent it before it stood still.
+    let claim = claim(&former.fence(Instant::now()).unwrap());
+    let (delayed, expected) = (set(9, "india").claiming(claim), Expected::Ours(set(1, "india").addresses().clone()));
+    drop(old);
+    for last in [2, 1] {
+        new.want(wanted(&server, last));
+        until(&new, everywhere(last)).await;
+    }
+    let refused = server.publish(&delayed, &expected).await;
+    assert!(matches!(refused, Err(PublishError::Conflict { .. })), "{refused:?}");
+    assert_eq!(&server.zone().found.addresses, set(1, "india").addresses());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_that_rests_is_not_written_any_more() {
     let server = Arc::new(Server::default());
-    let publication = publication(&leading());
+    let publication = publication(&leading("a"));
     publication.want(wanted(&server, 1));
     until(&publication, everywhere(1)).await;
     publication.rest();

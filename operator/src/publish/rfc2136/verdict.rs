@@ -7,7 +7,7 @@ use crate::publish::{Answer, Expected, Outcome, Ownership, PublishError, RecordS
 pub fn of(wanted: &RecordSet, expected: &Expected, found: Answer, server: &Server) -> Result<Outcome, PublishError> {
     let (server, name) = (server.to_string(), wanted.name().clone());
     let is_ours = found.owner.is(wanted.owner());
-    if is_ours && &found.addresses == wanted.addresses() {
+    if found.owner == Ownership::Owner(wanted.owner().clone()) && &found.addresses == wanted.addresses() {
         return Ok(Outcome::AlreadyThere);
     }
     let is_free = found.addresses.is_empty() && found.owner == Ownership::Nobody;
@@ -34,6 +34,7 @@ mod tests {
         let owner = |name| Owner::new("calls", name, "1").unwrap();
         let ours = || Ownership::Owner(owner("ours"));
         let other = || Ownership::Owner(owner("other"));
+        let claimed = || Ownership::Owner(owner("ours").claiming(2));
         let address = "192.0.2.1".parse().unwrap();
         let wanted =
             RecordSet::new("t.example".parse().unwrap(), owner("ours"), Ttl::new(30).unwrap(), [address]).unwrap();
@@ -41,6 +42,12 @@ mod tests {
         let wild = || Ownership::read([vec![b"v=spf1 -all".to_vec()]].into());
         for (case, expected, found, verdict) in [
             ("the wanted set is ours already", &Expected::Nothing, found(30, &["192.0.2.1"], ours()), "there"),
+            (
+                "the wanted set under another claim",
+                &Expected::Nothing,
+                found(30, &["192.0.2.1"], claimed()),
+                "conflict",
+            ),
             ("other addresses of ours", &Expected::Nothing, found(30, &["192.0.2.2"], ours()), "conflict"),
             ("the same with another TTL", &Expected::Nothing, found(60, &["192.0.2.1"], ours()), "conflict"),
             ("ours without addresses", &Expected::Nothing, found(0, &[], ours()), "conflict"),
