@@ -51,6 +51,11 @@ pub struct Run {
     /// Address of this pod
     #[arg(long, env = "POD_IP")]
     pub pod_ip: Option<IpAddr>,
+    /// Set inside of a pod: the API server, one of the things by which probers know that they are not cut off
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", hide = true)]
+    pub kubernetes_service_host: Option<String>,
+    #[arg(long, env = "KUBERNETES_SERVICE_PORT", hide = true, default_value_t = 443)]
+    pub kubernetes_service_port: u16,
     /// Image of the media nodes, unless a resource names another
     #[arg(long, env = "MEDIA_NODE_IMAGE")]
     pub media_node_image: String,

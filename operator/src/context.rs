@@ -18,6 +18,8 @@ pub struct Settings {
     pub pod_name: String,
     /// Left out when the operator runs by hand.
     pub pod_ip: Option<IpAddr>,
+    /// `HOST:PORT` of the API server as every pod reaches it. Left out when the operator runs by hand.
+    pub api_server: Option<String>,
     /// Image of the nodes, unless a resource names another.
     pub media_node_image: String,
     /// The cluster's own networks, which nodes refuse as peers unless a region opens them.

@@ -40,9 +40,9 @@ use self::memory::{Decided, Memory, Name};
 use self::observed::{LeftOut, Observed, Why};
 use self::publication::{Publication, Wanted};
 use self::status::Look;
-use self::validate::{ManagedName, Mistakes, validate};
+use self::validate::{ManagedName, Mistakes, Provider, validate};
 use self::withdraw::End;
-use crate::context::Ctx;
+use crate::context::{Ctx, Settings};
 use crate::decisions::{Decision as Recorded, ObjectRef};
 use crate::error::{Categorised, Category, with_causes};
 use crate::failover::choice::Choice;
@@ -54,6 +54,7 @@ use crate::kube_io::{self, IoError, Note, slim};
 use crate::metrics::{Outcome as Measured, Queue};
 use crate::node_client::NodeTarget;
 use crate::pod::ADMIN_PORT;
+use crate::publish::rfc2136::Server;
 use crate::turnregion::caches::Caches;
 
 const KIND: &str = "DnsFailover";
@@ -351,6 +352,7 @@ async fn run_probers(
         offers: &observed.offers,
         authorities: name.seldom.authorities.as_deref(),
         families: observed.families(settings.pod_ip),
+        canaries: canaries(valid, settings),
         image: &settings.media_node_image,
         operator_namespace: &settings.namespace,
     };
@@ -365,6 +367,12 @@ async fn run_probers(
         Ok(Err(error)) => Some((ApplyError::reason(&error), with_causes(&error))),
         Err(_) => Some(("NoAnswer", format!("the API server does not answer within {WRITE_DOWN:?}"))),
     }
+}
+
+/// The API server and the DNS servers: a prober that reaches none of them is cut off, whatever it says of relays.
+fn canaries(valid: &ManagedName, settings: &Settings) -> Vec<String> {
+    let Provider::Rfc2136 { servers, .. } = &valid.provider;
+    settings.api_server.iter().cloned().chain(servers.iter().map(Server::place)).collect()
 }
 
 #[allow(clippy::too_many_arguments, reason = "the parts of one look, put together here")]

@@ -24,6 +24,9 @@ pub const AUTHORITIES_FILE: &str = "authorities.pem";
 pub const AUTH_FOLDER: &str = "/etc/rtc-fleet/auth";
 pub const ADMIN_FOLDER: &str = "/etc/rtc-fleet/admin";
 
+/// What a prober takes.
+const MAX_CANARIES: usize = 16;
+
 /// Families of addresses that are probed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Families {
@@ -55,6 +58,7 @@ fn text(name: &ManagedName, asked: &Probers, material: &Material<'_>) -> String 
         "targets": targets(name, material),
         "interval": interval(asked.interval),
         "regions": material.offers.iter().map(|offer| (offer.seen.name.clone(), region(offer))).collect::<BTreeMap<_, _>>(),
+        "canary": material.canaries.iter().take(MAX_CANARIES).map(|place| format!("tcp:{place}")).collect::<Vec<_>>(),
         "echo": {"peer": match asked.echo { Echo::Relay => "relay", Echo::Prober => "here" }},
         // The pod narrows both addresses to its own by flags.
         "admin": {

@@ -65,6 +65,8 @@ pub struct Material<'a> {
     pub authorities: Option<&'a str>,
     /// Address families that probers have.
     pub families: Families,
+    /// `HOST:PORT` of what nearly always accepts connections and is no relay.
+    pub canaries: Vec<String>,
     pub image: &'a str,
     pub operator_namespace: &'a str,
 }

@@ -42,6 +42,7 @@ fn built(offers: &[Arc<Offer>], families: &[&str], authorities: Option<&str>) ->
         offers,
         authorities,
         families: Families::of(&families),
+        canaries: vec!["10.96.0.1:443".into()],
         image: "media-node:1",
         operator_namespace: "rtc-fleet-system",
     };
@@ -110,6 +111,7 @@ fn a_prober_is_told_what_callers_know() {
     });
     assert_eq!(config["targets"][1], tls);
     assert_eq!(config["interval"], "250ms");
+    assert_eq!(config["canary"], json!(["tcp:10.96.0.1:443"]));
     assert_eq!(config["caFile"], "authorities.pem");
     let files = json!(["/etc/rtc-fleet/auth/central/current", "/etc/rtc-fleet/auth/central/previous"]);
     assert_eq!(config["regions"]["central"]["auth"]["secretFiles"], files);

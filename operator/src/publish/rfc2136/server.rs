@@ -37,6 +37,12 @@ impl Server {
         }
     }
 
+    /// As `HOST:PORT`, an IPv6 address in brackets.
+    pub fn place(&self) -> String {
+        let Self { host, port } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     /// Its addresses, by the resolver of this machine where it is a name. Never none.
     pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, PublishError> {
         wire::lookup(&self.host, self.port, self).await
