@@ -10,6 +10,7 @@ pub mod command;
 pub mod cut;
 pub mod diagnostics;
 pub mod dns;
+pub mod faults;
 pub mod firewall;
 pub mod images;
 pub mod judges;
