@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Of the cluster: see e2e/cluster.
-const BRIDGE: &str = "rtcbr0";
+pub(crate) const BRIDGE: &str = "rtcbr0";
 
 /// A network namespace, removed with its cable and its rules when this is dropped, also by a panic. What runs in it must
 /// have ended by then.
@@ -85,7 +85,7 @@ impl Drop for Netns {
 }
 
 /// Blocks, for milliseconds: dropping cannot wait otherwise.
-fn ip(arguments: &str) -> Result<()> {
+pub(crate) fn ip(arguments: &str) -> Result<()> {
     let outcome = std::process::Command::new("ip").args(arguments.split(' ')).output();
     let outcome = outcome.context("ip does not start: apt-get install iproute2")?;
     if !outcome.status.success() {
