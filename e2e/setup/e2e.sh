@@ -5,7 +5,7 @@ set -eu
 cd "$repository"
 "$repository/e2e/setup/python.sh"
 if ! foreign_cluster; then
-    "$repository/e2e/setup/packages.sh" browser
+    "$repository/e2e/setup/packages.sh" browser dns
     "$repository/e2e/setup/go-program.sh" turnclient
     "$repository/e2e/setup/go-program.sh" metrics-server
 fi

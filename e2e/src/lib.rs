@@ -26,3 +26,9 @@ pub mod schema;
 pub mod stream;
 pub mod turn;
 pub mod wait;
+
+/// A line that is shown whether or not the test succeeds: figures that somebody wants to read.
+pub fn tell(line: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    Ok(writeln!(std::io::stderr(), "    {line}")?)
+}

@@ -20,7 +20,7 @@ use kube::{
 use rtcfleet_crds::{TurnRegion, labels};
 use serde_json::{Value, json};
 
-use crate::{cluster, diagnostics, namespace, operator, stream::Stream, turn::Credentials, wait};
+use crate::{cluster, diagnostics, faults, namespace, operator, stream::Stream, turn::Credentials, wait};
 
 /// Where clients and peers are, outside of every machine of the cluster.
 pub const OUTSIDE: [&str; 2] = ["10.200.0.1", "fd00:200::1"];
@@ -50,6 +50,7 @@ where
     );
     let client = cluster::client().await?;
     let _alone = alone().await?;
+    faults::remove_leftovers().await?;
     operator::is_installed(&client).await?;
     free_machines(&client).await?;
     namespace::with(topic, async |client, namespace| {

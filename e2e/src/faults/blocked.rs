@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write as _,
+    net::Ipv4Addr,
     ops::RangeInclusive,
     process::{Command, Stdio},
     time::Duration,
@@ -19,12 +20,14 @@ pub const RELAYED: RangeInclusive<u16> = 49152..=65535;
 const MARK: &str = "rtc-fleet-e2e";
 const FAMILIES: [&str; 2] = ["iptables", "ip6tables"];
 /// Of the cluster: see e2e/cluster.
+const MACHINES: &str = "10.200.0.0/24";
 const NETNS_FOLDER: &str = "/run/netns";
 const NETNS_PREFIX: &str = "rtc-";
 
 /// A machine behind such a firewall.
 pub struct Blocked {
     netns: String,
+    families: &'static [&'static str],
     rules: Vec<String>,
 }
 
@@ -41,14 +44,23 @@ impl Blocked {
         Self::put_up(format!("{NETNS_PREFIX}{node}"), &relayed_rules(ports))
     }
 
+    /// All that a pod sends to machines, and through them to Services: it is heard by other pods, and reaches nothing itself.
+    pub fn pod(node: &str, address: Ipv4Addr) -> Result<Self> {
+        Self::put_up_in(&FAMILIES[..1], format!("{NETNS_PREFIX}{node}"), &pod_rules(address))
+    }
+
     pub fn ends(mut self) -> Result<()> {
         self.take_down()
     }
 
     /// Blocks, for milliseconds, as taking it down has to.
     fn put_up(netns: String, rules: &[String]) -> Result<Self> {
-        let mut blocked = Self { netns, rules: Vec::new() };
-        for family in FAMILIES {
+        Self::put_up_in(&FAMILIES, netns, rules)
+    }
+
+    fn put_up_in(families: &'static [&'static str], netns: String, rules: &[String]) -> Result<Self> {
+        let mut blocked = Self { netns, families, rules: Vec::new() };
+        for family in families {
             restore(&blocked.netns, family, "-I", rules)?;
             // Taking it down asks for those that are there.
             rules.clone_into(&mut blocked.rules);
@@ -61,8 +73,8 @@ impl Blocked {
         if rules.is_empty() {
             return Ok(());
         }
-        let [v4, v6] = FAMILIES.map(|family| restore(&self.netns, family, "-D", &rules));
-        v4.and(v6)
+        let removed: Vec<_> = self.families.iter().map(|family| restore(&self.netns, family, "-D", &rules)).collect();
+        removed.into_iter().collect()
     }
 }
 
@@ -84,6 +96,10 @@ fn relayed_rules(ports: &RangeInclusive<u16>) -> Vec<String> {
         format!("INPUT ! -i lo -p udp --dport {ports} --sport 1024:65535"),
         format!("OUTPUT ! -o lo -p udp --sport {ports} --dport 1024:65535"),
     ]
+}
+
+fn pod_rules(address: Ipv4Addr) -> Vec<String> {
+    ["INPUT", "FORWARD"].map(|chain| format!("{chain} -s {address}/32 -d {MACHINES}")).into()
 }
 
 /// All of them or none.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource, ResourceExt};
+use rtcfleet_crds::labels;
 use rtcfleet_crds::turn_region::Mode;
-use rtcfleet_crds::{TurnRegion, labels};
 
 use super::build::admin_secret_name;
 use super::memory::Seldom;
@@ -18,7 +18,7 @@ use crate::identity::Identity;
 use crate::kube_io::{self, IoError, Packed};
 use crate::publish::Publisher;
 use crate::publish::rfc2136::{NoKey, NoSettings, Rfc2136, Settings, TsigKey};
-use crate::turnregion::caches::Caches;
+use crate::turnregion::caches::{Caches, Guarded};
 use crate::turnregion::offer::Offer;
 
 /// Between two looks at Secrets.
@@ -48,23 +48,28 @@ pub fn dereference(name: &ManagedName, caches: &Caches, ctx: &Ctx) -> Observed {
     observed
 }
 
-/// By name, with the object where there is one that can be read.
-fn members(name: &ManagedName, caches: &Caches) -> BTreeMap<String, Option<Arc<TurnRegion>>> {
-    let regions = caches.regions.state();
-    let here = regions.iter().filter(|region| region.namespace().as_deref() == Some(&name.identity.namespace));
-    let readable: BTreeMap<String, Arc<TurnRegion>> =
-        here.filter_map(|region| Some((region.name_any(), Arc::new(region.0.as_ref().ok()?.clone())))).collect();
+/// By name, with the object where there is one. One that cannot be read may be of any group.
+fn members(name: &ManagedName, caches: &Caches) -> BTreeMap<String, Option<Arc<Guarded>>> {
+    let here: BTreeMap<String, Arc<Guarded>> = caches
+        .regions
+        .state()
+        .into_iter()
+        .filter(|region| region.namespace().as_deref() == Some(&name.identity.namespace))
+        .map(|region| (region.name_any(), region))
+        .collect();
     match &name.members {
-        Members::Named(names) => names.iter().map(|name| (name.clone(), readable.get(name).cloned())).collect(),
+        Members::Named(names) => names.iter().map(|name| (name.clone(), here.get(name).cloned())).collect(),
         Members::Group(group) => {
-            let is_ours = |region: &TurnRegion| region.spec.failover_group.as_ref() == Some(group);
-            readable.into_iter().filter(|(_, region)| is_ours(region)).map(|(name, one)| (name, Some(one))).collect()
+            let is_ours = |region: &Guarded| {
+                region.0.as_ref().map_or(true, |region| region.spec.failover_group.as_ref() == Some(group))
+            };
+            here.into_iter().filter(|(_, region)| is_ours(region)).map(|(name, one)| (name, Some(one))).collect()
         }
     }
 }
 
-fn offered(name: &str, object: Option<&TurnRegion>, identity: &Identity, ctx: &Ctx) -> Result<Arc<Offer>, Why> {
-    let object = object.ok_or(Why::Missing)?;
+fn offered(name: &str, object: Option<&Guarded>, identity: &Identity, ctx: &Ctx) -> Result<Arc<Offer>, Why> {
+    let object = object.ok_or(Why::Missing)?.0.as_ref().map_err(|_| Why::NotLookedAt)?;
     if object.spec.mode == Some(Mode::External) {
         return Err(Why::External);
     }

@@ -58,6 +58,16 @@ impl Probe {
         !failed && self.opinion(now, health) == Some(Opinion::Up)
     }
 
+    /// What the last one found. None: it was too long ago.
+    pub fn works_now(&self, now: Instant, health: &Health) -> Option<bool> {
+        self.is_fresh(now, health).then_some(self.straight > 0)
+    }
+
+    /// It is down, and has not begun to work again: half of the successes that would make it up count as that.
+    pub fn is_firmly_down(&self, now: Instant, health: &Health) -> bool {
+        self.opinion(now, health) == Some(Opinion::Down) && self.straight * 2 < health.successes
+    }
+
     pub fn is_fresh(&self, now: Instant, health: &Health) -> bool {
         self.last.is_some_and(|last| now.saturating_duration_since(last) <= health.stale())
     }

@@ -42,12 +42,21 @@ impl Stand<'_> {
     }
 
     fn inputs(&self) -> Value {
-        let Judgement { health: _, failing, votes, has_quorum, is_clean, is_confirmed, failing_for, failing_nodes } =
-            &self.judgement;
+        let Judgement {
+            health: _,
+            failing,
+            votes,
+            has_quorum,
+            is_clean,
+            is_confirmed,
+            answers,
+            failing_for,
+            failing_nodes,
+        } = &self.judgement;
         let failing: Vec<&str> = failing.iter().map(|transport| transport.text()).collect();
         json!({
             "votes": {"up": votes.up, "down": votes.down, "clean": votes.clean, "needed": votes.needed, "asked": votes.asked},
-            "hasQuorum": has_quorum, "isClean": is_clean, "isConfirmed": is_confirmed, "failingTransports": failing, "failingRelays": failing_nodes,
+            "hasQuorum": has_quorum, "isClean": is_clean, "isConfirmed": is_confirmed, "answers": answers, "failingTransports": failing, "failingRelays": failing_nodes,
             "failingForMilliseconds": failing_for.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
             "capacity": self.seen.capacity, "load": self.seen.load,
             "flaps": self.region.flaps, "givenPercent": self.region.given_percent,
@@ -128,6 +137,12 @@ fn withdraw(stands: &mut [Stand<'_>], at: usize, policy: &Policy, now: Timestamp
     if !others(stands, at).any(Stand::carries) {
         let message = format!("{name} fails and stays: there is no other region that works");
         choices.push(stands[at].choice("hold", "NoOther", message, true));
+        return;
+    }
+    // Regions that share what fails die within a second of each other, and one is found out first.
+    if !others(stands, at).any(|other| other.carries() && other.judgement.answers) {
+        let message = format!("{name} fails and stays: the last probes of the others failed, too");
+        choices.push(stands[at].choice("hold", "OthersSilent", message, false));
         return;
     }
     let given = keeps(stands, at, sum(stands.iter().map(|stand| stand.seen.load)), policy);

@@ -5,6 +5,7 @@
 //! equal votes as the quorum, of all who are asked, so that losing vantage points makes it harder to withdraw a region,
 //! not easier. Without a verdict a region stays what it was.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,11 @@ pub struct Votes {
     pub down: u32,
     /// Of those, they saw no failure within the window.
     pub clean: u32,
+    /// Of those that see it fail, they do not see it begin to work again.
+    pub firm: u32,
+    /// Their last probes worked, and did not.
+    pub working: u32,
+    pub silent: u32,
     pub needed: u32,
     pub asked: u32,
 }
@@ -35,8 +41,11 @@ pub struct Judgement {
     pub failing: Vec<Protocol>,
     /// Over the transport that looks worst.
     pub votes: Votes,
-    /// A quorum sees each of `failing` fail now.
+    /// A quorum sees each of `failing` fail now, and not begin to work again.
     pub is_confirmed: bool,
+    /// Callers who are sent there are served now: over every transport, the last probes worked for half at least of those who
+    /// are heard. No quorum, and no majority: of two who are asked, one may stand in the region that fails.
+    pub answers: bool,
     /// As many vote as must agree, over every transport.
     pub has_quorum: bool,
     /// A quorum saw no failure within the window, over every transport that is not failing.
@@ -91,7 +100,7 @@ pub fn judge(policy: &Policy, watch: &Watch, seen: &Seen, before: &Region, now: 
     let every_failing = |enough: fn(&Votes) -> bool, is_failing: bool| {
         all.iter().filter(|(one, _)| failing.contains(one) == is_failing).all(|(_, votes)| enough(votes))
     };
-    let is_confirmed = every_failing(|votes| votes.down >= votes.needed, true);
+    let is_confirmed = every_failing(|votes| votes.firm >= votes.needed, true);
     let is_clean = health != Health::Unhealthy && every_failing(|votes| votes.clean >= votes.needed, false);
     Judgement {
         failing_for: if failing.is_empty() { None } else { court.failing_for(&failing) },
@@ -106,6 +115,7 @@ pub fn judge(policy: &Policy, watch: &Watch, seen: &Seen, before: &Region, now: 
         has_quorum: every(|votes| votes.up + votes.down >= votes.needed),
         is_clean,
         is_confirmed,
+        answers: every(|votes| votes.working > 0 && votes.working >= votes.silent),
     }
 }
 
@@ -127,6 +137,7 @@ impl<'a> Court<'a> {
         let mut votes = Votes { needed: self.needed(), asked: self.asked, ..Votes::default() };
         for point in &self.fine {
             let (mut up, mut down, mut spotted) = (0_u32, 0_u32, 0_u32);
+            let (mut firm, mut working, mut silent) = (0_u32, 0_u32, 0_u32);
             for probe in self.targets().filter_map(|(_, target)| self.probe(point, target, transport)) {
                 match probe.opinion(self.now, &self.policy.health) {
                     Some(Opinion::Up) => up += 1,
@@ -134,11 +145,26 @@ impl<'a> Court<'a> {
                     None => {}
                 }
                 spotted += u32::from(!probe.is_clean(self.now, &self.policy.health));
+                firm += u32::from(probe.is_firmly_down(self.now, &self.policy.health));
+                match probe.works_now(self.now, &self.policy.health) {
+                    Some(true) => working += 1,
+                    Some(false) => silent += 1,
+                    None => {}
+                }
+            }
+            match working.cmp(&silent) {
+                Ordering::Greater => votes.working += 1,
+                Ordering::Less => votes.silent += 1,
+                // As with votes below: half of its relays serve.
+                Ordering::Equal => votes.working += u32::from(working > 0),
             }
             match (up, down) {
                 (0, 0) => {}
                 // More than half of its relays: one of them is a broken node, not a broken region.
-                _ if down > up => votes.down += 1,
+                _ if down > up => {
+                    votes.down += 1;
+                    votes.firm += u32::from(firm > up + down - firm);
+                }
                 _ => {
                     votes.up += 1;
                     // As above: one relay of three may be broken for long.

@@ -1,0 +1,218 @@
+//! Everything that may fail without a region failing. The answer must not change for it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    checks::Checks,
+    cluster, command,
+    command::kubectl,
+    cut::Cut,
+    dns::new_caller,
+    faults::{BadNetwork, Blocked, Paused, kill_pod},
+    monotonic::Moment,
+    operator, processes,
+    scenario::HOST,
+    tell, wait,
+};
+use kube::ResourceExt;
+use rtcfleet_crds::{ConditionsExt, DnsFailover, DnsFailoverStatus, condition, dns_failover::VantagePointState};
+use serde_json::json;
+
+use crate::name::{self, FLIPS_WITHIN, NAME, Name, REGIONS};
+
+/// Longer than a flip takes: five failed probes at each vantage point.
+const LONG_ENOUGH: Duration = Duration::from_secs(15);
+/// As long as the API server and the DNS servers are away.
+const OUTAGE: Duration = Duration::from_mins(1);
+const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
+/// The vantage point beside the operator.
+const BESIDE: &str = "operator";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthy_region_never_leaves_the_answer_whatever_else_fails() -> Result<()> {
+    name::with("dns-steady", json!({}), async |name| {
+        let mut checks = Checks::default();
+        note(&mut checks, "one prober is killed", name, one_prober_killed(name).await);
+        note(&mut checks, "one prober stands still", name, one_prober_stands_still(name).await);
+        note(&mut checks, "one prober is cut off", name, one_prober_cut_off(name).await);
+        note(&mut checks, "all probers are cut off", name, all_probers_cut_off(name).await);
+        note(&mut checks, "the operator's leader is killed", name, leader_killed(name).await);
+        note(&mut checks, "5 % of all packets are lost", name, lossy(name).await);
+        note(&mut checks, "a relay is drained by its machine", name, drained(name).await);
+        note(&mut checks, "an upgrade rolls", name, upgraded(name).await);
+        note(&mut checks, "the API server is down for a minute", name, api_server_down(name).await);
+        let down = dns_servers_down(name).await;
+        checks.note("the DNS servers are down for a minute, and then catch up", Instant::now(), down);
+        checks.verdict()
+    })
+    .await
+}
+
+/// Each takes its time, and the answer must have held every region meanwhile.
+fn note(checks: &mut Checks, what: &str, name: &Name<'_>, outcome: Result<Moment>) {
+    let outcome = outcome.and_then(|began| name.never_left_out(began));
+    checks.note(what, Instant::now(), outcome);
+}
+
+/// Nothing is to happen, which only time shows.
+async fn watched() {
+    tokio::time::sleep(LONG_ENOUGH).await;
+}
+
+async fn one_prober_killed(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    kill_pod(&name.pods(), &name.prober(BESIDE).await?.name_any()).await?;
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn one_prober_stands_still(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    let paused = Paused::pod(&name.pods(), &name.prober(BESIDE).await?.name_any()).await?;
+    has(name, "nothing is heard of one", |status| state(status, BESIDE) == Some(VantagePointState::Silent)).await?;
+    watched().await;
+    paused.goes_on();
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn blocked(name: &Name<'_>, vantage_point: &str) -> Result<Blocked> {
+    let pod = name.prober(vantage_point).await?;
+    let node = pod.spec.and_then(|spec| spec.node_name).context("no machine")?;
+    let address = pod.status.and_then(|status| status.pod_ip).context("no address")?;
+    Blocked::pod(&node, address.parse()?)
+}
+
+async fn one_prober_cut_off(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    let cut = blocked(name, BESIDE).await?;
+    has(name, "one reaches nothing", |status| state(status, BESIDE) == Some(VantagePointState::CutOff)).await?;
+    watched().await;
+    cut.ends()?;
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn all_probers_cut_off(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    let mut cuts = Vec::new();
+    for vantage_point in [REGIONS[0], REGIONS[1], BESIDE] {
+        cuts.push(blocked(name, vantage_point).await?);
+    }
+    has(name, "frozen for want of a quorum", |status| {
+        status.conditions.condition(condition::FROZEN).is_some_and(|frozen| frozen.reason == "QuorumLost")
+    })
+    .await?;
+    watched().await;
+    cuts.into_iter().try_for_each(Blocked::ends)?;
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn leader_killed(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    let client = &name.scenario.client;
+    let before = operator::holder(client).await?;
+    processes::kill(&operator::leader(client).await?.uid().context("a pod has a uid")?).await?;
+    operator::another_leads(client, &before, Duration::from_mins(1)).await?;
+    watched().await;
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn lossy(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    let mut bad = Vec::new();
+    for region in REGIONS {
+        bad.push(BadNetwork::of_region(region, Duration::ZERO, 5.0).await?);
+    }
+    tokio::time::sleep(OUTAGE).await; // Losses come by chance: a minute has some hundreds of probes.
+    for one in bad {
+        one.ends().await?;
+    }
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn drained(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    let relay = name.scenario.relay(REGIONS[0], 0).await?;
+    let drain = ["drain", &relay.node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s"];
+    let drained = kubectl(&drain, "").await?;
+    watched().await;
+    let back = kubectl(&["uncordon", &relay.node], "").await?;
+    ensure!(drained.succeeded() && back.succeeded(), "{}{}", drained.stderr, back.stderr);
+    name.scenario.ready(REGIONS[0]).await?;
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn upgraded(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    let regions = name.scenario.regions();
+    let patch = json!({"spec": {"template": {"labels": {"upgraded": "yes"}}}});
+    regions.patch(REGIONS[1], &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
+    wait::until("every relay has the new template", Duration::from_mins(3), async || {
+        let status = regions.get(REGIONS[1]).await?.status.unwrap_or_default();
+        let generation = regions.get(REGIONS[1]).await?.metadata.generation;
+        ensure!(status.observed_generation == generation && status.upgrade.is_none(), "{:?}", status.upgrade);
+        ensure!(status.ready_replicas == 2 && status.draining.is_empty(), "{status:?}");
+        Ok(())
+    })
+    .await?;
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    Ok(began)
+}
+
+async fn component(action: &str, which: &str) -> Result<()> {
+    command::run(cluster::rtc_cluster(), &["component", action, which], Duration::from_mins(1)).await?;
+    Ok(())
+}
+
+async fn api_server_down(name: &Name<'_>) -> Result<Moment> {
+    let began = Moment::now()?;
+    component("stop", "apiserver").await?;
+    tokio::time::sleep(OUTAGE).await;
+    component("start", "apiserver").await?;
+    wait::until("the API server answers again", Duration::from_mins(1), async || {
+        name.scenario.client.apiserver_version().await.context("no answer")
+    })
+    .await?;
+    operator::settled(&name.scenario.client, Duration::from_mins(2)).await?;
+    name.is_healthy(Duration::from_mins(2)).await?;
+    Ok(began)
+}
+
+/// Meanwhile a region dies: the servers are told as soon as they are back.
+async fn dns_servers_down(name: &mut Name<'_>) -> Result<()> {
+    let region = name.without_the_leader().await?;
+    name.servers.stop_all().await?;
+    tokio::time::sleep(OUTAGE / 2).await;
+    has(name, "the status says that the servers are away", |status| !status.conditions.is_true(condition::READY))
+        .await?;
+    let cut = Cut::region(region).await?;
+    tokio::time::sleep(OUTAGE / 2).await;
+    name.servers.start_again().await?;
+    let back = Moment::now()?;
+    let caught_up = name.tells_only(back, &[Name::other(region)], FLIPS_WITHIN).await?;
+    tell(&format!("the servers tell what was decided meanwhile {caught_up:?} after they are back"))?;
+    let caller = new_caller(&name.servers.both(), HOST).await?;
+    caller.allocation.end().await?;
+    cut.comes_back().await?;
+    name.watcher.history().is_never_empty(&name.servers.both())
+}
+
+async fn has(name: &Name<'_>, what: &str, holds: fn(&DnsFailoverStatus) -> bool) -> Result<()> {
+    wait::until(what, HEALTHY_WITHIN, async || {
+        let found: DnsFailover = name.names().get(NAME).await?;
+        let status = found.status.context("no status")?;
+        ensure!(holds(&status), "{:?} {:?}", status.conditions, status.vantage_points);
+        Ok(())
+    })
+    .await
+}
+
+fn state(status: &DnsFailoverStatus, vantage_point: &str) -> Option<VantagePointState> {
+    status.vantage_points.iter().find(|point| point.name == vantage_point).map(|point| point.state)
+}
