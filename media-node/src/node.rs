@@ -112,7 +112,7 @@ impl Node {
     }
 
     fn sessions(&self) -> Sessions {
-        let of_clients = |turn: &Turn| turn.shared.admitted_but_of(&probe::USERS);
+        let of_clients = |turn: &Turn| turn.shared.admitted_but_of(probe::PROBES);
         Sessions { allocations: self.turn.get().map_or(0, of_clients).into() }
     }
 

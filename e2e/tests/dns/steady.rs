@@ -1,6 +1,6 @@
 //! Everything that may fail without a region failing. The answer must not change for it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -15,6 +15,7 @@ use e2e::{
     scenario::HOST,
     tell, wait,
 };
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use rtcfleet_crds::{ConditionsExt, DnsFailover, DnsFailoverStatus, condition, dns_failover::VantagePointState};
 use serde_json::json;
@@ -33,26 +34,27 @@ const BESIDE: &str = "operator";
 async fn a_healthy_region_never_leaves_the_answer_whatever_else_fails() -> Result<()> {
     name::with("dns-steady", json!({}), async |name| {
         let mut checks = Checks::default();
-        note(&mut checks, "one prober is killed", name, one_prober_killed(name).await);
-        note(&mut checks, "one prober stands still", name, one_prober_stands_still(name).await);
-        note(&mut checks, "one prober is cut off", name, one_prober_cut_off(name).await);
-        note(&mut checks, "all probers are cut off", name, all_probers_cut_off(name).await);
-        note(&mut checks, "the operator's leader is killed", name, leader_killed(name).await);
-        note(&mut checks, "5 % of all packets are lost", name, lossy(name).await);
-        note(&mut checks, "a relay is drained by its machine", name, drained(name).await);
-        note(&mut checks, "an upgrade rolls", name, upgraded(name).await);
-        note(&mut checks, "the API server is down for a minute", name, api_server_down(name).await);
-        let down = dns_servers_down(name).await;
-        checks.note("the DNS servers are down for a minute, and then catch up", Instant::now(), down);
+        checks.check("one prober is killed", stays(name, one_prober_killed(name))).await;
+        checks.check("one prober stands still", stays(name, one_prober_stands_still(name))).await;
+        checks.check("one prober is cut off", stays(name, one_prober_cut_off(name))).await;
+        checks.check("all probers are cut off", stays(name, all_probers_cut_off(name))).await;
+        checks.check("the operator's leader is killed", stays(name, leader_killed(name))).await;
+        checks.check("5 % of all packets are lost", stays(name, lossy(name))).await;
+        checks.check("a relay is drained by its machine", stays(name, drained(name))).await;
+        checks.check("an upgrade rolls", stays(name, upgraded(name))).await;
+        checks.check("the API server is down for a minute", stays(name, api_server_down(name))).await;
+        checks.check("the DNS servers are down for a minute, and then catch up", dns_servers_down(name)).await;
         checks.verdict()
     })
     .await
 }
 
-/// Each takes its time, and the answer must have held every region meanwhile.
-fn note(checks: &mut Checks, what: &str, name: &Name<'_>, outcome: Result<Moment>) {
-    let outcome = outcome.and_then(|began| name.never_left_out(began));
-    checks.note(what, Instant::now(), outcome);
+/// Whatever happens, and until every vantage point is heard again, every answer held every region.
+async fn stays(name: &Name<'_>, happens: impl Future<Output = Result<()>>) -> Result<()> {
+    let began = Moment::now()?;
+    happens.await?;
+    name.is_healthy(HEALTHY_WITHIN).await?;
+    name.never_left_out(began)
 }
 
 /// Nothing is to happen, which only time shows.
@@ -60,21 +62,23 @@ async fn watched() {
     tokio::time::sleep(LONG_ENOUGH).await;
 }
 
-async fn one_prober_killed(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
-    kill_pod(&name.pods(), &name.prober(BESIDE).await?.name_any()).await?;
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+async fn one_prober_killed(name: &Name<'_>) -> Result<()> {
+    let before = name.prober(BESIDE).await?;
+    kill_pod(&name.pods(), &before.name_any()).await?;
+    let runs_again = |pod: &Pod| {
+        let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
+        status.is_some_and(|container| container.restart_count > 0 && container.ready)
+    };
+    wait::object(&name.pods(), &before.name_any(), "its process runs again", HEALTHY_WITHIN, runs_again).await?;
+    Ok(())
 }
 
-async fn one_prober_stands_still(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn one_prober_stands_still(name: &Name<'_>) -> Result<()> {
     let paused = Paused::pod(&name.pods(), &name.prober(BESIDE).await?.name_any()).await?;
     has(name, "nothing is heard of one", |status| state(status, BESIDE) == Some(VantagePointState::Silent)).await?;
     watched().await;
     paused.goes_on();
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+    Ok(())
 }
 
 async fn blocked(name: &Name<'_>, vantage_point: &str) -> Result<Blocked> {
@@ -84,18 +88,15 @@ async fn blocked(name: &Name<'_>, vantage_point: &str) -> Result<Blocked> {
     Blocked::pod(&node, address.parse()?)
 }
 
-async fn one_prober_cut_off(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn one_prober_cut_off(name: &Name<'_>) -> Result<()> {
     let cut = blocked(name, BESIDE).await?;
     has(name, "one reaches nothing", |status| state(status, BESIDE) == Some(VantagePointState::CutOff)).await?;
     watched().await;
     cut.ends()?;
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+    Ok(())
 }
 
-async fn all_probers_cut_off(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn all_probers_cut_off(name: &Name<'_>) -> Result<()> {
     let mut cuts = Vec::new();
     for vantage_point in [REGIONS[0], REGIONS[1], BESIDE] {
         cuts.push(blocked(name, vantage_point).await?);
@@ -106,23 +107,19 @@ async fn all_probers_cut_off(name: &Name<'_>) -> Result<Moment> {
     .await?;
     watched().await;
     cuts.into_iter().try_for_each(Blocked::ends)?;
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+    Ok(())
 }
 
-async fn leader_killed(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn leader_killed(name: &Name<'_>) -> Result<()> {
     let client = &name.scenario.client;
     let before = operator::holder(client).await?;
     processes::kill(&operator::leader(client).await?.uid().context("a pod has a uid")?).await?;
     operator::another_leads(client, &before, Duration::from_mins(1)).await?;
     watched().await;
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+    Ok(())
 }
 
-async fn lossy(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn lossy(name: &Name<'_>) -> Result<()> {
     let mut bad = Vec::new();
     for region in REGIONS {
         bad.push(BadNetwork::of_region(region, Duration::ZERO, 5.0).await?);
@@ -131,12 +128,10 @@ async fn lossy(name: &Name<'_>) -> Result<Moment> {
     for one in bad {
         one.ends().await?;
     }
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+    Ok(())
 }
 
-async fn drained(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn drained(name: &Name<'_>) -> Result<()> {
     let relay = name.scenario.relay(REGIONS[0], 0).await?;
     let drain = ["drain", &relay.node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s"];
     let drained = kubectl(&drain, "").await?;
@@ -144,12 +139,10 @@ async fn drained(name: &Name<'_>) -> Result<Moment> {
     let back = kubectl(&["uncordon", &relay.node], "").await?;
     ensure!(drained.succeeded() && back.succeeded(), "{}{}", drained.stderr, back.stderr);
     name.scenario.ready(REGIONS[0]).await?;
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+    Ok(())
 }
 
-async fn upgraded(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn upgraded(name: &Name<'_>) -> Result<()> {
     let regions = name.scenario.regions();
     let patch = json!({"spec": {"template": {"labels": {"upgraded": "yes"}}}});
     regions.patch(REGIONS[1], &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
@@ -161,8 +154,7 @@ async fn upgraded(name: &Name<'_>) -> Result<Moment> {
         Ok(())
     })
     .await?;
-    name.is_healthy(HEALTHY_WITHIN).await?;
-    Ok(began)
+    Ok(())
 }
 
 async fn component(action: &str, which: &str) -> Result<()> {
@@ -170,8 +162,7 @@ async fn component(action: &str, which: &str) -> Result<()> {
     Ok(())
 }
 
-async fn api_server_down(name: &Name<'_>) -> Result<Moment> {
-    let began = Moment::now()?;
+async fn api_server_down(name: &Name<'_>) -> Result<()> {
     component("stop", "apiserver").await?;
     tokio::time::sleep(OUTAGE).await;
     component("start", "apiserver").await?;
@@ -180,8 +171,7 @@ async fn api_server_down(name: &Name<'_>) -> Result<Moment> {
     })
     .await?;
     operator::settled(&name.scenario.client, Duration::from_mins(2)).await?;
-    name.is_healthy(Duration::from_mins(2)).await?;
-    Ok(began)
+    Ok(())
 }
 
 /// Meanwhile a region dies: the servers are told as soon as they are back.

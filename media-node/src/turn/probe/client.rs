@@ -20,6 +20,8 @@ use crate::turn::proto::{
     message::{Class, Message, method},
 };
 
+/// All probes have names that begin so, those of other machines ([`crate::probe`]), too: they are nobody whom an end would cut off.
+pub const PROBES: &str = "rtc-fleet-probe";
 /// Whom the quota counts. Two, as a user may be allowed one allocation.
 pub const USERS: [&str; 2] = ["rtc-fleet-probe", "rtc-fleet-probe-peer"];
 /// Seconds. Only Allocate has to come within them.

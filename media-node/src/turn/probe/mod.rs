@@ -37,7 +37,7 @@ use self::{
     udp::Udp,
 };
 pub use self::{
-    client::USERS,
+    client::{PROBES, USERS},
     findings::{Findings, Found},
     forbidden::Ground,
     session::Failure,

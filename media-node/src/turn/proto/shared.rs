@@ -173,12 +173,12 @@ impl Shared {
         lock(&self.usage).total
     }
 
-    /// The same without those of `users`. Never too few, also while some begin, end or move between shards: whoever ends
-    /// the process waits for them.
-    pub fn admitted_but_of(&self, users: &[&str]) -> u32 {
+    /// The same without those of users whose names begin so. Never too few, also while some begin, end or move between shards:
+    /// whoever ends the process waits for them.
+    pub fn admitted_but_of(&self, users: &str) -> u32 {
         let usage = lock(&self.usage);
-        let theirs: u32 = users.iter().filter_map(|user| usage.by_user.get(*user)).sum();
-        usage.total - theirs
+        let theirs = usage.by_user.iter().filter(|(user, _)| user.starts_with(users));
+        usage.total - theirs.map(|(_, count)| count).sum::<u32>()
     }
 
     /// Ports kept for tokens that have not come yet.

@@ -143,8 +143,8 @@ fn container(asked: &Probers, material: &Material<'_>) -> Container {
             format!("--config={CONFIG_FOLDER}/{CONFIG_FILE}"),
             format!("--metrics-address=$(POD_IP):{METRICS_PORT}"),
             format!("--admin-address=$(POD_IP):{ADMIN_PORT}"),
-            // Relays' quotas count each prober for itself.
-            "--user=$(POD_NAME)".to_owned(),
+            // Relays' quotas count each prober for itself, and drains do not wait for what a prober that was killed has left.
+            "--user=rtc-fleet-prober.$(POD_NAME)".to_owned(),
             "--log-format=json".to_owned(),
         ]),
         env: Some(vec![field("POD_IP", "status.podIP"), field("POD_NAME", "metadata.name")]),
