@@ -13,6 +13,7 @@ use super::hearing::{Ears, Heard, Listener, Place};
 use super::publication::Publication;
 use super::validate::Provider;
 use crate::failover::answer::Answer;
+use crate::failover::decide::Flip;
 use crate::failover::region::Region;
 use crate::publish::Publisher;
 
@@ -30,6 +31,10 @@ pub struct Name {
     pub decided: Option<Decided>,
     /// As this process wrote it last: the store may not have it yet.
     pub written: Option<DnsFailoverStatus>,
+    /// A flip that does not stand in the status yet.
+    pub untold: Option<Flip>,
+    /// Why probers were not as they should be at the end of the last pass.
+    pub probers: Option<(&'static str, String)>,
     pub first_look: Instant,
     /// Enough vantage points have been heard once.
     pub was_sighted: bool,
@@ -65,6 +70,8 @@ impl Name {
             seldom: Seldom::default(),
             decided: None,
             written: None,
+            untold: None,
+            probers: None,
             first_look: now,
             was_sighted: false,
         }

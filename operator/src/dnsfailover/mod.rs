@@ -233,13 +233,17 @@ async fn steps(object: &DnsFailover, name: &mut Name, state: &State) -> Result<D
     listen(object, &valid, &ours, &policy, &observed, name, state);
     let (now, instant) = (ctx.clock.now(), ctx.clock.instant());
     let watch = name.heard.watch();
-    let decision = decided(object, &policy, &watch, &observed, name, (now, instant));
-    let probers = run_probers(&valid, &ours, &observed, name, ctx).await;
-    let look = look(&valid, &policy, &watch, decision, observed, probers, name, (now, instant));
-    tell(object, &look, ctx).await;
+    let mut decision = decided(object, &policy, &watch, &observed, name, (now, instant));
+    decision.flip = decision.flip.or_else(|| name.untold.take());
+    let look = look(&valid, &policy, &watch, decision, &observed, name, (now, instant));
     let written = report(object, &look, name, ctx).await;
     publish(&valid, &look, name, instant);
-    written?;
+    if !matches!(written, Ok(Report { is_written: true, .. })) {
+        name.untold.clone_from(&look.decision.flip);
+    }
+    // What an API server that is slow may hold up comes after what callers wait for.
+    tell(object, &look, written?, ctx).await;
+    name.probers = run_probers(&valid, &ours, &observed, name, ctx).await;
     Ok(look.decision.next_look.min(policy.health.interval))
 }
 
@@ -375,14 +379,12 @@ fn canaries(valid: &ManagedName, settings: &Settings) -> Vec<String> {
     settings.api_server.iter().cloned().chain(servers.iter().map(Server::place)).collect()
 }
 
-#[allow(clippy::too_many_arguments, reason = "the parts of one look, put together here")]
 fn look(
     valid: &ManagedName,
     policy: &Policy,
     watch: &Watch,
     decision: Decision,
-    observed: Observed,
-    probers: Option<(&'static str, String)>,
+    observed: &Observed,
     name: &mut Name,
     (now, instant): (Timestamp, Instant),
 ) -> Look {
@@ -399,13 +401,13 @@ fn look(
     };
     Look {
         decision,
-        left_out: observed.left_out,
+        left_out: observed.left_out.clone(),
         points,
         alarms: name.heard.alarms(),
         sets: sets.unwrap_or_default(),
         told: name.publication.told(),
         unpublishable,
-        probers,
+        probers: name.probers.clone(),
         is_starting,
     }
 }
@@ -465,16 +467,22 @@ async fn readable<'a>(object: &'a Guarded, ctx: &Ctx) -> Result<&'a DnsFailover,
     }
 }
 
+struct Report {
+    /// An Event about `Ready`.
+    turned: Option<Note>,
+    /// The status holds it, or held it before.
+    is_written: bool,
+}
+
 /// Writes the status if it says something new.
-async fn report(object: &DnsFailover, look: &Look, name: &mut Name, ctx: &Ctx) -> Result<(), Error> {
+async fn report(object: &DnsFailover, look: &Look, name: &mut Name, ctx: &Ctx) -> Result<Report, Error> {
     let before = name.written.clone().or_else(|| object.status.clone());
     let generation = object.metadata.generation.unwrap_or_default();
     let status = status::looked(generation, before.as_ref(), look, ctx.clock.now());
     ctx.metrics.name(&ObjectRef::of(object), &status);
-    if let Some(note) = turned(before.as_ref(), &status) {
-        ctx.recorder.publish(object, note).await;
-    }
-    write(object, status, before, name, ctx).await
+    let turned = turned(before.as_ref(), &status);
+    let is_written = write(object, status, before, name, ctx).await?;
+    Ok(Report { turned, is_written })
 }
 
 async fn report_failure(object: &DnsFailover, name: &mut Name, error: &Error, ctx: &Ctx) -> Result<(), Error> {
@@ -491,45 +499,49 @@ async fn report_failure(object: &DnsFailover, name: &mut Name, error: &Error, ct
     let generation = object.metadata.generation.unwrap_or_default();
     let now = ctx.clock.now();
     let status = status::failed(generation, before.as_ref(), error.is_mistake(), reason, &message, now);
-    write(object, status, before, name, ctx).await
+    write(object, status, before, name, ctx).await.map(drop)
 }
 
+/// False where the API server did not answer.
 async fn write(
     object: &DnsFailover,
     status: DnsFailoverStatus,
     before: Option<DnsFailoverStatus>,
     name: &mut Name,
     ctx: &Ctx,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let api = Api::<DnsFailover>::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
     let write = kube_io::apply_status(&api, object, &status, before.as_ref());
     match timeout(WRITE_DOWN, write).await {
         Ok(Ok(written)) => {
             name.written = if written { Some(status) } else { before };
-            Ok(())
+            Ok(true)
         }
         // Deleted meanwhile, or deleted and made again: there is nobody to report to.
         Ok(Err(error)) if error.api().is_some_and(|api| kube_io::is_not_found(api) || kube_io::is_conflict(api)) => {
-            Ok(())
+            Ok(true)
         }
         Ok(Err(error)) => Err(Error::Report(error)),
         Err(_) => {
             tracing::warn!(object = %ObjectRef::of(object), "the status is not written down yet: the API server does not answer");
-            Ok(())
+            Ok(false)
         }
     }
 }
 
 /// Remembers what was decided, and tells of what changed or cannot.
-async fn tell(object: &DnsFailover, look: &Look, ctx: &Ctx) {
+async fn tell(object: &DnsFailover, look: &Look, report: Report, ctx: &Ctx) {
     for choice in look.decision.choices.iter().filter(|choice| !(look.is_starting && choice.kind == "freeze")) {
         record(object, choice, is_warning(choice), ctx).await;
     }
-    if let Some(Flip { from, to, reason, detection }) = &look.decision.flip {
+    if let Some(Flip { from, to, reason, detection }) = look.decision.flip.as_ref().filter(|_| report.is_written) {
         ctx.metrics.flipped(*detection);
         let message = format!("callers are sent to {} instead of {}: {reason}", to.join(", "), from.join(", "));
         let warning = to.len() < from.len();
         ctx.recorder.publish(object, Note { warning, reason: "Flip", action: "Publish", message }).await;
+    }
+    if let Some(note) = report.turned {
+        ctx.recorder.publish(object, note).await;
     }
     if let Some(took) = look.told.took {
         ctx.metrics.published(&ObjectRef::of(object), &look.told.sets, took);

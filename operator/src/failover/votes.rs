@@ -34,6 +34,7 @@ pub struct Votes {
 }
 
 /// What is known of a region's health now.
+#[allow(clippy::struct_excessive_bools, reason = "independent answers to different questions")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     pub health: Health,
