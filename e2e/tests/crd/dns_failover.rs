@@ -50,7 +50,7 @@ pub const CEL: [Rule; 16] = [
         "probes have some time between them",
         "{health: {interval: 1s}}",
         "{health: {interval: 0s}}",
-        "health.interval: write 1s to 5m, such as 1s",
+        "health.interval: write 250ms to 5m, such as 1s",
     ),
     (
         "a window is bounded",

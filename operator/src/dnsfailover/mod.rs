@@ -73,6 +73,8 @@ const STARTING: Duration = Duration::from_mins(1);
 const WITHDRAW_AGAIN: Duration = Duration::from_secs(5);
 /// Offers come with the first passes over regions.
 const OFFERED_AGAIN: Duration = Duration::from_millis(250);
+/// For the store to have an object as it is.
+const SEEN_AGAIN: Duration = Duration::from_millis(250);
 /// Names that want to be looked at. More are looked at in their turn.
 const POKES: usize = 1024;
 
@@ -136,8 +138,10 @@ impl State {
             let publication = Publication::start(ctx.leadership.clone(), Arc::clone(&ctx.clock), self.poke(object));
             Name::new(publication, ctx.clock.instant())
         };
-        let left: HashSet<String> = self.names.state().iter().filter_map(|object| object.uid()).collect();
-        self.memory.keep(&left);
+        if self.memory.len() > self.names.len() {
+            let left: HashSet<String> = self.names.state().iter().filter_map(|object| object.uid()).collect();
+            self.memory.keep(&left);
+        }
         self.memory.of(&object.uid().unwrap_or_default(), new)
     }
 }
@@ -224,7 +228,9 @@ async fn pass(object: &Guarded, state: &State) -> Result<Action, Error> {
 async fn steps(object: &DnsFailover, name: &mut Name, state: &State) -> Result<Duration, Error> {
     let ctx = &state.ctx;
     let valid = validate(object)?;
-    withdraw::hold(object, true, ctx).await.map_err(Error::Hold)?;
+    if !withdraw::hold(object, true, ctx).await.map_err(Error::Hold)? {
+        return Ok(SEEN_AGAIN);
+    }
     let observed = dereference(&valid, &state.caches, ctx);
     all_looked_at(object, name, &observed)?;
     read_seldom(&valid, &observed, name, ctx).await?;
@@ -626,7 +632,9 @@ async fn end(object: &DnsFailover, state: &State) -> Result<Action, Error> {
             ctx.recorder.publish(object, Note { warning: true, reason: "LetGo", action: "Withdraw", message }).await;
         }
     }
-    withdraw::hold(object, false, ctx).await.map_err(Error::Hold)?;
+    if !withdraw::hold(object, false, ctx).await.map_err(Error::Hold)? {
+        return Ok(Action::requeue(SEEN_AGAIN));
+    }
     state.memory.forget(&uid);
     ctx.metrics.name_gone(&ObjectRef::of(object));
     Ok(Action::await_change())

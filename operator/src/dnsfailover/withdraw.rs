@@ -63,11 +63,11 @@ async fn remove(names: &[DnsName], owner: &Owner, publisher: &dyn Publisher, ctx
     Ok(())
 }
 
-/// Adds the finalizer or takes it away, and leaves those of others alone.
-pub async fn hold(object: &DnsFailover, holds: bool, ctx: &Ctx) -> Result<(), IoError> {
+/// Adds the finalizer or takes it away, and leaves those of others alone. False if the object is not as it was seen: look again.
+pub async fn hold(object: &DnsFailover, holds: bool, ctx: &Ctx) -> Result<bool, IoError> {
     let before = object.finalizers();
     if before.iter().any(|one| one == FINALIZER) == holds {
-        return Ok(());
+        return Ok(true);
     }
     let mut finalizers: Vec<&str> = before.iter().map(String::as_str).filter(|one| *one != FINALIZER).collect();
     finalizers.extend(holds.then_some(FINALIZER));
@@ -78,8 +78,9 @@ pub async fn hold(object: &DnsFailover, holds: bool, ctx: &Ctx) -> Result<(), Io
     let (name, patch) = (object.name_any(), Patch::Merge(&patch));
     let request = api.patch_metadata(&name, &params, &patch);
     match kube_io::call("hold", ObjectRef::of(object), request).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.api().is_some_and(kube_io::is_not_found) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.api().is_some_and(kube_io::is_not_found) => Ok(true),
+        Err(error) if error.api().is_some_and(kube_io::is_conflict) => Ok(false),
         Err(error) => Err(error),
     }
 }
