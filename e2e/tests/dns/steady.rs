@@ -34,16 +34,19 @@ const BESIDE: &str = "operator";
 async fn a_healthy_region_never_leaves_the_answer_whatever_else_fails() -> Result<()> {
     name::with("dns-steady", json!({}), async |name| {
         let mut checks = Checks::default();
-        checks.check("one prober is killed", stays(name, one_prober_killed(name))).await;
-        checks.check("one prober stands still", stays(name, one_prober_stands_still(name))).await;
-        checks.check("one prober is cut off", stays(name, one_prober_cut_off(name))).await;
-        checks.check("all probers are cut off", stays(name, all_probers_cut_off(name))).await;
-        checks.check("the operator's leader is killed", stays(name, leader_killed(name))).await;
-        checks.check("5 % of all packets are lost", stays(name, lossy(name))).await;
-        checks.check("a relay is drained by its machine", stays(name, drained(name))).await;
-        checks.check("an upgrade rolls", stays(name, upgraded(name))).await;
-        checks.check("the API server is down for a minute", stays(name, api_server_down(name))).await;
-        checks.check("the DNS servers are down for a minute, and then catch up", dns_servers_down(name)).await;
+        // On the heap: all of them together are more than the stack of a test.
+        checks.check("one prober is killed", Box::pin(stays(name, one_prober_killed(name)))).await;
+        checks.check("one prober stands still", Box::pin(stays(name, one_prober_stands_still(name)))).await;
+        checks.check("one prober is cut off", Box::pin(stays(name, one_prober_cut_off(name)))).await;
+        checks.check("all probers are cut off", Box::pin(stays(name, all_probers_cut_off(name)))).await;
+        checks.check("the operator's leader is killed", Box::pin(stays(name, leader_killed(name)))).await;
+        checks.check("5 % of all packets are lost", Box::pin(stays(name, lossy(name)))).await;
+        checks.check("a relay is drained by its machine", Box::pin(stays(name, drained(name)))).await;
+        checks.check("an upgrade rolls", Box::pin(stays(name, upgraded(name)))).await;
+        checks.check("the API server is down for a minute", Box::pin(stays(name, api_server_down(name)))).await;
+        checks
+            .check("the DNS servers are down for a minute, and then catch up", Box::pin(dns_servers_down(name)))
+            .await;
         checks.verdict()
     })
     .await
