@@ -90,7 +90,7 @@ mod tests {
             let ours: Vec<_> = found
                 .iter()
                 .filter(|path| {
-                    ![".placement.affinity", ".placement.tolerations[]", ".template.resources"]
+                    ![".placement.affinity", ".placement.tolerations[]", ".probers.resources", ".template.resources"]
                         .iter()
                         .any(|k8s| path.starts_with(k8s))
                 })

@@ -25,7 +25,9 @@ pub fn growth(converged: Duration, spent: &anyhow::Result<Spent>) {
 
 /// What kept the fleet from being steady, for whoever looks into it.
 pub fn changes(changes: &[String]) {
-    changes.iter().for_each(|change| eprintln!("  {change}"));
+    for change in changes {
+        eprintln!("  {change}");
+    }
 }
 
 pub fn steady(steady: &Steady) {
