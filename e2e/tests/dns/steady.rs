@@ -40,7 +40,7 @@ async fn a_healthy_region_never_leaves_the_answer_whatever_else_fails() -> Resul
         checks.check("one prober is cut off", Box::pin(stays(name, one_prober_cut_off(name)))).await;
         checks.check("all probers are cut off", Box::pin(stays(name, all_probers_cut_off(name)))).await;
         checks.check("the operator's leader is killed", Box::pin(stays(name, leader_killed(name)))).await;
-        checks.check("5 % of all packets are lost", Box::pin(stays(name, lossy(name)))).await;
+        checks.check("5 % of all packets are lost", Box::pin(stays(name, lossy()))).await;
         checks.check("a relay is drained by its machine", Box::pin(stays(name, drained(name)))).await;
         checks.check("an upgrade rolls", Box::pin(stays(name, upgraded(name)))).await;
         checks.check("the API server is down for a minute", Box::pin(stays(name, api_server_down(name)))).await;
@@ -122,7 +122,7 @@ async fn leader_killed(name: &Name<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn lossy(name: &Name<'_>) -> Result<()> {
+async fn lossy() -> Result<()> {
     let mut bad = Vec::new();
     for region in REGIONS {
         bad.push(BadNetwork::of_region(region, Duration::ZERO, 5.0).await?);
