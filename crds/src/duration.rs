@@ -55,13 +55,12 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "minLength": 2,
-            "maxLength": 20,
-            "pattern": Self::PATTERN,
-        })
+        text_of(Self::PATTERN)
     }
+}
+
+fn text_of(pattern: &str) -> Schema {
+    json_schema!({"type": "string", "minLength": 2, "maxLength": 20, "pattern": pattern})
 }
 
 /// A [`Duration`], or milliseconds: `1s`, `250ms`. For what happens more than once a second.
@@ -98,12 +97,7 @@ impl JsonSchema for Interval {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "minLength": 2,
-            "maxLength": 20,
-            "pattern": Self::PATTERN,
-        })
+        text_of(Self::PATTERN)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rtc-fleet operator: observes custom resources, and makes a fleet of media nodes follow them.
 
 pub mod admin;
+pub mod admin_port;
 pub mod backoff;
 pub mod ca;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod explain;
 pub mod failover;
 pub mod fleet;
+pub mod host_port;
 pub mod http_get;
 pub mod identity;
 pub mod kube_io;
@@ -22,6 +24,7 @@ pub mod leader;
 pub mod logging;
 pub mod metrics;
 pub mod node_client;
+pub mod pass;
 pub mod plan;
 pub mod pod;
 pub mod publish;

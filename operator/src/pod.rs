@@ -1,8 +1,8 @@
 //! Pieces of pods that all kinds of media nodes have.
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, Probe, SecretVolumeSource, Volume,
-    VolumeMount,
+    ConfigMapVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector,
+    PodSecurityContext, Probe, SeccompProfile, SecretVolumeSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -12,6 +12,25 @@ pub const METRICS_PORT: u16 = 9090;
 
 /// Whom a node runs as: from its start, or from the moment on at which its listeners are open.
 pub const USER: i64 = 65532;
+pub const ROOT: i64 = 0;
+
+/// `user` is [`USER`] or [`ROOT`]; files belong to the group of [`USER`].
+pub fn security_context(user: i64) -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(user != ROOT),
+        run_as_user: Some(user),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// None of none.
+pub fn pull_secrets(names: &[String]) -> Option<Vec<LocalObjectReference>> {
+    let secrets: Vec<_> = names.iter().cloned().map(|name| LocalObjectReference { name }).collect();
+    (!secrets.is_empty()).then_some(secrets)
+}
 
 /// Of the process itself, on its metrics port.
 pub fn probe(path: &str, period: i32, failures: i32) -> Probe {

@@ -31,6 +31,7 @@ use crate::{
     decisions::Decisions,
     dnsfailover,
     error::{Categorised as _, Category, with_causes},
+    host_port::host_port,
     kube_io::{self, IoError, Recorder},
     leader::{self, Candidate, Elector, Ended, KubeLease, Leadership, Lost, Timing},
     logging,
@@ -176,7 +177,7 @@ async fn act(
             namespace: args.namespace,
             pod_name: args.pod_name,
             pod_ip: args.pod_ip,
-            api_server: args.kubernetes_service_host.map(|host| api_server(&host, args.kubernetes_service_port)),
+            api_server: args.kubernetes_service_host.map(|host| host_port(&host, args.kubernetes_service_port)),
             media_node_image: args.media_node_image,
             cluster_networks,
         },
@@ -225,10 +226,6 @@ async fn the_ca(client: &Client, namespace: &str, clock: &Arc<dyn Clock>, backof
             }
         }
     }
-}
-
-fn api_server(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 async fn serve(

@@ -1,43 +1,15 @@
 //! Makes probers what they should be. Writes only what differs.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, ResourceExt};
 
-use super::build::{Objects, admin_secret, admin_secret_name, admin_server_name};
+use super::build::{Objects, admin_meta, admin_server_name};
 use super::observed::Observed;
 use super::validate::ManagedName;
-use crate::ca::CaError;
+use crate::admin_port::{self, ApplyError};
 use crate::context::Ctx;
-use crate::error::{Categorised, Category};
-use crate::kube_io::{self, IoError};
-use crate::turnregion::build::certificate::{self, CA, CERTIFICATE, KEY};
-
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    #[error(transparent)]
-    Io(#[from] IoError),
-    #[error("the certificate of the probers' admin ports cannot be made")]
-    Certificate(#[from] CaError),
-}
-
-impl Categorised for ApplyError {
-    fn category(&self) -> Category {
-        match self {
-            Self::Io(error) => error.category(),
-            Self::Certificate(error) => error.category(),
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Io(error) => error.reason(),
-            Self::Certificate(error) => error.reason(),
-        }
-    }
-}
+use crate::kube_io;
 
 /// Without `objects`, no prober is left. The Secret of the admin ports, if it was written.
 pub async fn apply(
@@ -55,7 +27,11 @@ pub async fn apply(
         kube_io::delete(&deployments, live).await?;
     }
     let Some(objects) = objects else { return Ok(None) };
-    let written = admin_certificate(name, admin, ctx).await?;
+    let kept = admin_port::keep(admin_meta(&name.identity), &admin_server_name(&name.identity), admin, ctx).await?;
+    let written = kept.map(|(due, secret)| {
+        tracing::info!(%namespace, secret = secret.name_any(), reason = due.reason(), "the certificate of probers' admin ports is made");
+        secret
+    });
     let maps = Api::<ConfigMap>::namespaced(ctx.client.clone(), namespace);
     kube_io::apply(&maps, &objects.config, observed.config.as_ref()).await?;
     for one in desired {
@@ -63,29 +39,4 @@ pub async fn apply(
         kube_io::apply(&deployments, one, live).await?;
     }
     Ok(written)
-}
-
-async fn admin_certificate(
-    name: &ManagedName,
-    secret: Option<&Secret>,
-    ctx: &Ctx,
-) -> Result<Option<Secret>, ApplyError> {
-    let now = ctx.clock.now();
-    let Some(due) = certificate::due(secret, ctx.ca.cert_pem(), now) else { return Ok(None) };
-    let issued = ctx.ca.issue_server(&admin_server_name(&name.identity), certificate::VALIDITY, now)?;
-    let data = BTreeMap::from([
-        (CERTIFICATE.to_owned(), issued.cert_pem.clone()),
-        (KEY.to_owned(), issued.key.expose().to_owned()),
-        (CA.to_owned(), ctx.ca.cert_pem().to_owned()),
-    ]);
-    let desired = admin_secret(&name.identity, data);
-    let secrets = Api::<Secret>::namespaced(ctx.client.clone(), &name.identity.namespace);
-    kube_io::apply(&secrets, &desired, secret).await?;
-    tracing::info!(
-        namespace = name.identity.namespace,
-        secret = admin_secret_name(&name.identity),
-        reason = due.reason(),
-        "the certificate of probers' admin ports is made"
-    );
-    Ok(Some(desired))
 }

@@ -1,7 +1,6 @@
 //! Listens to probers: a task for each vantage point asks it over and over, apart from the passes, because one that is cut
 //! off answers seconds late or never, and that is when others must be heard.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -102,7 +101,7 @@ fn report(point: &str, said: &Verdicts) -> Report {
             Some(Verdict {
                 sequence: one.sequence,
                 region: one.region.clone()?,
-                target: canonical(one.address?.ip()),
+                target: one.address?.ip().to_canonical(),
                 transport: match one.transport {
                     Transport::Udp => Protocol::Udp,
                     Transport::Tcp => Protocol::Tcp,
@@ -115,10 +114,6 @@ fn report(point: &str, said: &Verdicts) -> Report {
         .collect();
     verdicts.sort_by_key(|one| one.sequence);
     Report { vantage_point: point.to_owned(), boot: said.boot, canary: said.canary.ok, verdicts }
-}
-
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 /// A target that was looked at again takes its old alarm away.
@@ -222,6 +217,8 @@ fn up_to(told: Option<Told>, said: &Verdicts) -> Told {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use jiff::Timestamp;
     use rtcfleet_node_api::Canary;
 

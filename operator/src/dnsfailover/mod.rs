@@ -32,8 +32,8 @@ use rtcfleet_crds::{ConditionsExt, DnsFailover, DnsFailoverStatus, condition};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
-use self::apply::{ApplyError, apply};
-use self::build::{Material, Objects, Prober, admin_server_name, probers, vantage_points};
+use self::apply::apply;
+use self::build::{Material, Objects, Prober, admin_server_name, probers};
 use self::dereference::{dereference, seldom};
 use self::hearing::{Ears, Place};
 use self::memory::{Decided, Memory, Name};
@@ -47,12 +47,13 @@ use crate::decisions::{Decision as Recorded, ObjectRef};
 use crate::error::{Categorised, Category, with_causes};
 use crate::failover::choice::Choice;
 use crate::failover::decide::{Decision, Flip, Situation, decide};
-use crate::failover::policy::Policy;
+use crate::failover::policy::{Policy, VantagePoint};
 use crate::failover::region::Region;
 use crate::failover::watch::Watch;
 use crate::kube_io::{self, IoError, Note, slim};
-use crate::metrics::{Outcome as Measured, Queue};
+use crate::metrics::Queue;
 use crate::node_client::NodeTarget;
+use crate::pass;
 use crate::pod::ADMIN_PORT;
 use crate::publish::rfc2136::Server;
 use crate::turnregion::caches::Caches;
@@ -60,7 +61,7 @@ use crate::turnregion::caches::Caches;
 const KIND: &str = "DnsFailover";
 /// Names looked at at a time. A look takes milliseconds.
 const CONCURRENCY: usize = 32;
-/// A pass that hangs is given up: every call in it has a shorter timeout of its own.
+/// Of a pass.
 const LONGEST: Duration = Duration::from_mins(1);
 /// A decision is written down before it is published, so that a new leader goes on from it; but it does not wait longer
 /// than this for an API server that does not answer.
@@ -195,21 +196,14 @@ impl Categorised for Error {
 
 /// One look at one name: a turn in the queue, a time limit, and what it came to is measured.
 async fn reconcile(object: Arc<Guarded>, state: Arc<State>) -> Result<Action, Error> {
-    let _turn = state.queue.turn().await;
-    let began = Instant::now();
-    let outcome = timeout(LONGEST, pass(&object, &state)).await.unwrap_or(Err(Error::TooLong));
-    let measured = outcome.as_ref().map_or_else(|error| Measured::Failed(error.category()), |_| Measured::Ok);
-    state.ctx.metrics.reconciled(KIND, measured, began.elapsed());
-    if outcome.is_ok() {
-        state.ctx.backoff.forget(&reference(&object));
-    }
-    outcome
+    let (about, limit) = (reference(&object), (LONGEST, Error::TooLong));
+    pass::bounded(KIND, &about, &state.queue, &state.ctx, pass(&object, &state), limit).await
 }
 
 /// The table of contents. A failed step is reported like a finished one.
 async fn pass(object: &Guarded, state: &State) -> Result<Action, Error> {
     state.caches.ready().await;
-    let object = readable(object, &state.ctx).await?;
+    let object = pass::readable(object, &state.ctx).await.map_err(Error::Malformed)?;
     if object.metadata.deletion_timestamp.is_some() {
         return end(object, state).await;
     }
@@ -290,9 +284,10 @@ fn with_probers(valid: &ManagedName, ours: &[Prober], observed: &Observed) -> Po
         build::Place::Outside { .. } => region_at(observed.pod(&prober.name)?.machines.as_deref()?),
     };
     let mut policy = valid.policy.clone();
-    let more = vantage_points(ours, stands_in);
-    policy.vantage_points.retain(|written| !more.iter().any(|one| one.name == written.name));
-    policy.vantage_points.extend(more);
+    policy.vantage_points.retain(|written| !ours.iter().any(|one| one.name == written.name));
+    policy
+        .vantage_points
+        .extend(ours.iter().map(|one| VantagePoint { name: one.name.clone(), region: stands_in(one) }));
     policy
 }
 
@@ -374,7 +369,7 @@ async fn run_probers(
             name.seldom.admin = written.or(name.seldom.admin.take());
             None
         }
-        Ok(Err(error)) => Some((ApplyError::reason(&error), with_causes(&error))),
+        Ok(Err(error)) => Some((error.reason(), with_causes(&error))),
         Err(_) => Some(("NoAnswer", format!("the API server does not answer within {WRITE_DOWN:?}"))),
     }
 }
@@ -458,19 +453,6 @@ fn publish(valid: &ManagedName, look: &Look, name: &Name, instant: Instant) {
 
 fn is_gone(left_out: &LeftOut) -> bool {
     matches!(left_out.why, Why::Missing | Why::Ending)
-}
-
-/// An object that was stored under an older schema and cannot be read is told about, and stops nobody else.
-async fn readable<'a>(object: &'a Guarded, ctx: &Ctx) -> Result<&'a DnsFailover, Error> {
-    match &object.0 {
-        Ok(object) => Ok(object),
-        Err(invalid) => {
-            let message = format!("{}: correct the field and apply the object again", invalid.error);
-            let note = Note { warning: true, reason: "Malformed", action: "Refuse", message: message.clone() };
-            ctx.recorder.publish(object, note).await;
-            Err(Error::Malformed(message))
-        }
-    }
 }
 
 struct Report {

@@ -5,9 +5,7 @@ use rtcfleet_crds::condition::{
     DEGRADED, FROZEN, OVERRIDDEN, PROBERS_FAILING, READY, RECONCILING, REGIONS_LEFT_OUT, SECURITY_ALARM, STALLED,
     Status, VANTAGE_POINTS_MISSING, Wanted, merge,
 };
-use rtcfleet_crds::dns_failover::{
-    Flip as WrittenFlip, RegionHealth, RegionState, VantagePointState, VantagePointStatus,
-};
+use rtcfleet_crds::dns_failover::{Flip as WrittenFlip, VantagePointState, VantagePointStatus};
 use rtcfleet_crds::{Conditions, ConditionsExt, DnsFailoverStatus};
 
 use super::hearing::Alarm;
@@ -15,7 +13,7 @@ use super::observed::{LeftOut, Why};
 use super::publication::{Progress, Told};
 use crate::failover::decide::{Decision, Flip};
 use crate::failover::freeze::Freeze;
-use crate::failover::region::seconds;
+use crate::failover::region::{Health, Phase, Region, seconds};
 use crate::publish::RecordSet;
 
 /// What a pass came to: all that status speaks of.
@@ -133,15 +131,13 @@ fn ready(look: &Look, old: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Con
 /// The state of the name in a word and in a sentence without figures that move.
 fn summary(look: &Look) -> (&'static str, String) {
     let decision = &look.decision;
-    let regions: Vec<_> =
-        decision.regions.iter().zip(&decision.votes).map(|(one, votes)| one.written(*votes)).collect();
-    let named = |is: &dyn Fn(&&rtcfleet_crds::dns_failover::RegionStatus) -> bool| {
-        regions.iter().filter(is).map(|region| region.name.as_str()).collect::<Vec<_>>().join(", ")
+    let named = |is: &dyn Fn(&&Region) -> bool| {
+        decision.regions.iter().filter(is).map(|region| region.name.as_str()).collect::<Vec<_>>().join(", ")
     };
     let active = decision.active.join(", ");
-    let withdrawn = named(&|region| region.state == RegionState::Withdrawn);
-    let returning = named(&|region| region.state == RegionState::Returning);
-    let unknown = named(&|region| region.health == RegionHealth::Unknown);
+    let withdrawn = named(&|region| region.phase == Phase::Withdrawn);
+    let returning = named(&|region| region.phase == Phase::Returning);
+    let unknown = named(&|region| region.health == Health::Unknown);
     if matches!(decision.frozen, Some(Freeze::Overridden(_))) {
         ("Overridden", format!("callers are sent to {active}, as somebody pinned it"))
     } else if !decision.degraded.is_empty() {

@@ -10,45 +10,20 @@ use kube::{Api, ResourceExt};
 use rtcfleet_crds::labels;
 use serde_json::json;
 
-use super::build::certificate::{self, CA, CERTIFICATE, KEY};
-use super::build::{Objects, admin_secret, admin_server_name};
+use super::build::{Objects, admin_meta, admin_server_name};
 use super::dereference::target;
 use super::observed::{INTENT, Machine, Observed};
 use super::secrets::{self, MissingSecret, TlsSecret};
 use super::validate::ManagedRegion;
-use crate::ca::CaError;
+use crate::admin_port::{self, ApplyError};
 use crate::context::Ctx;
 use crate::decisions::ObjectRef;
-use crate::error::{Categorised, Category, with_causes};
+use crate::error::with_causes;
 use crate::fleet::plan::{Choice, Plan, Step};
 use crate::fleet::rollout::Rollout;
 use crate::fleet::scale::Scale;
 use crate::fleet::slot::{Intent, Slot};
-use crate::kube_io::{self, IoError, MANAGER, Written};
-
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    #[error(transparent)]
-    Io(#[from] IoError),
-    #[error("the certificate of the admin ports cannot be made")]
-    Certificate(#[from] CaError),
-}
-
-impl Categorised for ApplyError {
-    fn category(&self) -> Category {
-        match self {
-            Self::Io(error) => error.category(),
-            Self::Certificate(error) => error.category(),
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Io(error) => error.reason(),
-            Self::Certificate(error) => error.reason(),
-        }
-    }
-}
+use crate::kube_io::{self, MANAGER, Written};
 
 /// A pass of which something failed. The rest was done, and is told about all the same.
 #[derive(Debug, thiserror::Error)]
@@ -162,23 +137,16 @@ impl Writer<'_> {
     }
 
     async fn admin_certificate(&mut self, secret: Option<&Secret>) -> Result<(), ApplyError> {
-        let now = self.ctx.clock.now();
-        let ca = &self.ctx.ca;
-        let Some(due) = certificate::due(secret, ca.cert_pem(), now) else { return Ok(()) };
-        let issued = ca.issue_server(&admin_server_name(&self.region.identity), certificate::VALIDITY, now)?;
-        let data = BTreeMap::from([
-            (CERTIFICATE.to_owned(), issued.cert_pem.clone()),
-            (KEY.to_owned(), issued.key.expose().to_owned()),
-            (CA.to_owned(), ca.cert_pem().to_owned()),
-        ]);
-        kube_io::apply(&self.api::<Secret>(), &admin_secret(&self.region.identity, data), secret).await?;
+        let (now, identity) = (self.ctx.clock.now(), &self.region.identity);
+        let kept = admin_port::keep(admin_meta(identity), &admin_server_name(identity), secret, self.ctx).await?;
+        let Some((due, _)) = kept else { return Ok(()) };
         self.changed = true;
         self.done.push(Choice {
             kind: "certify",
             reason: due.reason(),
             slot: None,
             message: "the certificate of the admin ports is made".into(),
-            inputs: json!({"now": now, "validity": certificate::VALIDITY.to_string()}),
+            inputs: json!({"now": now, "validity": admin_port::VALIDITY.to_string()}),
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ mod test_support;
 pub mod validate;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -37,12 +37,13 @@ use crate::error::{Categorised, Category, with_causes};
 use crate::fleet::pace;
 use crate::fleet::plan::{Choice, Situation, plan};
 use crate::kube_io::{self, IoError, Note};
-use crate::metrics::{Outcome as Measured, Queue};
+use crate::metrics::Queue;
+use crate::pass;
 
 const KIND: &str = "TurnRegion";
 /// Regions reconciled at a time.
 const CONCURRENCY: usize = 8;
-/// A reconcile that hangs is given up: every call in it has a shorter timeout of its own.
+/// Of a pass.
 const LONGEST: Duration = Duration::from_mins(2);
 
 /// Runs until `shutdown` resolves and the reconciles in progress are done.
@@ -132,21 +133,14 @@ enum Outcome {
 
 /// One look at one region: a turn in the queue, a time limit, and what it came to is measured.
 async fn reconcile(region: Arc<Guarded>, state: Arc<State>) -> Result<Action, Error> {
-    let _turn = state.queue.turn().await;
-    let began = Instant::now();
-    let outcome = tokio::time::timeout(LONGEST, pass(&region, &state)).await.unwrap_or(Err(Error::TooLong));
-    let measured = outcome.as_ref().map_or_else(|error| Measured::Failed(error.category()), |_| Measured::Ok);
-    state.ctx.metrics.reconciled(KIND, measured, began.elapsed());
-    if outcome.is_ok() {
-        state.ctx.backoff.forget(&reference(&region));
-    }
-    outcome
+    let (object, limit) = (reference(&region), (LONGEST, Error::TooLong));
+    pass::bounded(KIND, &object, &state.queue, &state.ctx, pass(&region, &state), limit).await
 }
 
 /// The table of contents. A failed step is reported like a finished one.
 async fn pass(region: &Guarded, state: &State) -> Result<Action, Error> {
     state.caches.ready().await;
-    let region = readable(region, &state.ctx).await?;
+    let region = pass::readable(region, &state.ctx).await.map_err(Error::Malformed)?;
     if region.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes deletes what it owns; `farewell` ends its nodes.
     }
@@ -185,19 +179,6 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
 fn decided_before(region: &TurnRegion) -> Option<u32> {
     let scaling = region.status.as_ref()?.scaling.as_ref()?;
     u32::try_from(scaling.desired).ok()
-}
-
-/// An object that was stored under an older schema and cannot be read is told about, and stops nobody else.
-async fn readable<'a>(region: &'a Guarded, ctx: &Ctx) -> Result<&'a TurnRegion, Error> {
-    match &region.0 {
-        Ok(region) => Ok(region),
-        Err(invalid) => {
-            let message = format!("{}: correct the field and apply the object again", invalid.error);
-            let note = Note { warning: true, reason: "Malformed", action: "Refuse", message: message.clone() };
-            ctx.recorder.publish(region, note).await;
-            Err(Error::Malformed(message))
-        }
-    }
 }
 
 /// Writes the status if it says something new, and an Event for each thing done or refused.

@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::Secret;
 use rtcfleet_crds::condition::{AUTH_SECRET_MISSING, TLS_SECRET_MISSING};
 use x509_parser::pem::Pem;
 
-use super::build::certificate::{CERTIFICATE, KEY};
 use super::observed::Observed;
 use super::validate::ManagedRegion;
+use crate::admin_port::{CERTIFICATE, KEY};
 
 /// The Secret that credentials are made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

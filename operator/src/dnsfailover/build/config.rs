@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use rtcfleet_crds::dns_failover::Echo;
@@ -11,9 +10,10 @@ use rtcfleet_node_api::MAX_TARGETS;
 use serde_json::{Value, json};
 
 use super::{Material, config_name, meta};
+use crate::admin_port;
 use crate::dnsfailover::validate::{ManagedName, Probers};
 use crate::failover::seen::NodeState;
-use crate::pod::{ADMIN_PORT, METRICS_PORT};
+use crate::pod::METRICS_PORT;
 use crate::turnregion::offer::Offer;
 use crate::yaml;
 
@@ -22,7 +22,6 @@ pub const CONFIG_FOLDER: &str = "/etc/rtc-fleet/probe";
 pub const CONFIG_FILE: &str = "probe.yaml";
 pub const AUTHORITIES_FILE: &str = "authorities.pem";
 pub const AUTH_FOLDER: &str = "/etc/rtc-fleet/auth";
-pub const ADMIN_FOLDER: &str = "/etc/rtc-fleet/admin";
 
 /// What a prober takes.
 const MAX_CANARIES: usize = 16;
@@ -56,27 +55,18 @@ pub fn config_map(name: &ManagedName, asked: &Probers, material: &Material<'_>) 
 fn text(name: &ManagedName, asked: &Probers, material: &Material<'_>) -> String {
     let mut config = json!({
         "targets": targets(name, material),
-        "interval": interval(asked.interval),
+        "interval": format!("{}ms", asked.interval.as_millis()),
         "regions": material.offers.iter().map(|offer| (offer.seen.name.clone(), region(offer))).collect::<BTreeMap<_, _>>(),
         "canary": material.canaries.iter().take(MAX_CANARIES).map(|place| format!("tcp:{place}")).collect::<Vec<_>>(),
         "echo": {"peer": match asked.echo { Echo::Relay => "relay", Echo::Prober => "here" }},
-        // The pod narrows both addresses to its own by flags.
-        "admin": {
-            "address": format!("127.0.0.1:{ADMIN_PORT}"),
-            "certificate": format!("{ADMIN_FOLDER}/tls.crt"),
-            "key": format!("{ADMIN_FOLDER}/tls.key"),
-            "clientCa": format!("{ADMIN_FOLDER}/ca.crt"),
-        },
+        "admin": admin_port::config(),
+        // The pod narrows it to its own by a flag.
         "metrics": {"address": format!("127.0.0.1:{METRICS_PORT}")},
     });
     if material.authorities.is_some() {
         config["caFile"] = json!(AUTHORITIES_FILE);
     }
     yaml::text(&config)
-}
-
-fn interval(interval: Duration) -> String {
-    format!("{}ms", interval.as_millis())
 }
 
 fn region(offer: &Offer) -> Value {

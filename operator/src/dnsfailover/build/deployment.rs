@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, KeyToPath, LocalObjectReference, NodeAffinity,
-    NodeSelectorRequirement, NodeSelectorTerm, PodAffinity, PodAffinityTerm, PodSecurityContext, PodSpec,
-    PodTemplateSpec, PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext, Volume,
-    WeightedPodAffinityTerm,
+    Affinity, Capabilities, Container, ContainerPort, KeyToPath, NodeAffinity, NodeSelectorRequirement,
+    NodeSelectorTerm, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, PreferredSchedulingTerm,
+    ResourceRequirements, SecurityContext, Volume, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use rtcfleet_crds::labels;
 
-use super::config::{ADMIN_FOLDER, AUTH_FOLDER, CONFIG_FILE, CONFIG_FOLDER};
+use super::config::{AUTH_FOLDER, CONFIG_FILE, CONFIG_FOLDER};
 use super::{Material, Place, Prober, admin_secret_name, config_name, meta, own_labels};
+use crate::admin_port;
 use crate::dnsfailover::validate::{ManagedName, Probers};
-use crate::pod::{ADMIN_PORT, METRICS_PORT, USER, config_volume, field, mount, probe, secret_volume};
+use crate::pod::{ADMIN_PORT, METRICS_PORT, USER, config_volume, field, mount, probe, secret_volume, security_context};
 use crate::turnregion::offer::Offer;
 
 /// It ends its probes in 2 s.
@@ -24,7 +24,8 @@ const GRACE: i64 = 5;
 const REGION: &str = labels::REGION;
 
 pub fn deployment(name: &ManagedName, asked: &Probers, prober: &Prober, material: &Material<'_>) -> Deployment {
-    let labels = with_point(own_labels(&name.identity), prober);
+    let mut labels = own_labels(&name.identity);
+    labels.insert(labels::VANTAGE_POINT.to_owned(), prober.name.clone());
     let selector = labels
         .clone()
         .into_iter()
@@ -47,11 +48,6 @@ pub fn deployment(name: &ManagedName, asked: &Probers, prober: &Prober, material
     }
 }
 
-fn with_point(mut all: BTreeMap<String, String>, prober: &Prober) -> BTreeMap<String, String> {
-    all.insert(labels::VANTAGE_POINT.to_owned(), prober.name.clone());
-    all
-}
-
 fn pod(name: &ManagedName, asked: &Probers, prober: &Prober, material: &Material<'_>) -> PodSpec {
     let (node_selector, tolerations, affinity, pull_secrets) = match &prober.place {
         Place::In { machines, tolerations, image_pull_secrets } => (
@@ -67,7 +63,6 @@ fn pod(name: &ManagedName, asked: &Probers, prober: &Prober, material: &Material
     let mut pull_secrets = pull_secrets.clone();
     pull_secrets.sort();
     pull_secrets.dedup();
-    let pull_secrets: Vec<_> = pull_secrets.into_iter().map(|name| LocalObjectReference { name }).collect();
     PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -75,15 +70,8 @@ fn pod(name: &ManagedName, asked: &Probers, prober: &Prober, material: &Material
         tolerations,
         affinity,
         termination_grace_period_seconds: Some(GRACE),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
-            ..PodSecurityContext::default()
-        }),
-        image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+        security_context: Some(security_context(USER)),
+        image_pull_secrets: crate::pod::pull_secrets(&pull_secrets),
         containers: vec![container(asked, material)],
         volumes: Some(volumes(name, material)),
         ..PodSpec::default()
@@ -130,7 +118,7 @@ fn container(asked: &Probers, material: &Material<'_>) -> Container {
         container_port: number.into(),
         ..ContainerPort::default()
     };
-    let mut mounts = vec![mount("probe", CONFIG_FOLDER), mount("admin", ADMIN_FOLDER)];
+    let mut mounts = vec![mount("probe", CONFIG_FOLDER), mount("admin", admin_port::FOLDER)];
     mounts.extend(
         material.offers.iter().map(|offer| mount(&auth_volume(offer), &format!("{AUTH_FOLDER}/{}", offer.seen.name))),
     );

@@ -6,15 +6,13 @@ mod deployment;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Toleration};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::api::core::v1::{ConfigMap, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rtcfleet_crds::labels;
 
 pub use self::config::Families;
 use super::validate::{BESIDE_OPERATOR, ManagedName, Probers};
-use crate::failover::policy::VantagePoint;
 use crate::identity::Identity;
 use crate::turnregion::offer::Offer;
 
@@ -87,11 +85,6 @@ impl Objects {
     }
 }
 
-/// Vantage points of our probers. `stands_in` says on machines of which TurnRegion a prober runs.
-pub fn vantage_points(probers: &[Prober], stands_in: impl Fn(&Prober) -> Option<String>) -> Vec<VantagePoint> {
-    probers.iter().map(|one| VantagePoint { name: one.name.clone(), region: stands_in(one) }).collect()
-}
-
 /// Name of the Secret with the certificate of probers' admin ports.
 pub fn admin_secret_name(name: &Identity) -> String {
     format!("{}-probe-admin", name.name)
@@ -102,14 +95,9 @@ pub fn admin_server_name(name: &Identity) -> String {
     format!("{}.{}.probe.rtcfleet.dev", name.name, name.namespace)
 }
 
-/// The Secret with the certificate of probers' admin ports.
-pub fn admin_secret(name: &Identity, data: BTreeMap<String, String>) -> Secret {
-    Secret {
-        metadata: meta(name, admin_secret_name(name)),
-        type_: Some("kubernetes.io/tls".into()),
-        data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect()),
-        ..Secret::default()
-    }
+/// Metadata of that Secret.
+pub fn admin_meta(name: &Identity) -> ObjectMeta {
+    meta(name, admin_secret_name(name))
 }
 
 fn config_name(name: &Identity) -> String {
@@ -118,32 +106,12 @@ fn config_name(name: &Identity) -> String {
 
 /// Labels of everything that belongs to a name.
 fn own_labels(name: &Identity) -> BTreeMap<String, String> {
-    [
-        (labels::NAME, "media-node"),
-        (labels::COMPONENT, "probe"),
-        (labels::MANAGED_BY, labels::MANAGER),
-        (labels::DNS_FAILOVER, &name.name),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    name.labels("probe", labels::DNS_FAILOVER)
 }
 
-/// The owner reference makes Kubernetes delete it with the name.
+/// Of an object of the name.
 fn meta(identity: &Identity, name: String) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name),
-        namespace: Some(identity.namespace.clone()),
-        labels: Some(own_labels(identity)),
-        owner_references: Some(vec![OwnerReference {
-            api_version: format!("{}/{}", rtcfleet_crds::GROUP, rtcfleet_crds::VERSION),
-            kind: "DnsFailover".into(),
-            name: identity.name.clone(),
-            uid: identity.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]),
-        ..ObjectMeta::default()
-    }
+    identity.child("DnsFailover", name, own_labels(identity))
 }
 
 #[cfg(test)]

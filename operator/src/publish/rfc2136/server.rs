@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::wire;
+use crate::host_port::host_port;
 use crate::publish::PublishError;
 
 const DNS: u16 = 53;
@@ -37,10 +38,9 @@ impl Server {
         }
     }
 
-    /// As `HOST:PORT`, an IPv6 address in brackets.
+    /// As `HOST:PORT`.
     pub fn place(&self) -> String {
-        let Self { host, port } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        host_port(&self.host, self.port)
     }
 
     /// Its addresses, by the resolver of this machine where it is a name. Never none.
@@ -69,12 +69,7 @@ impl FromStr for Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        match (host.contains(':'), *port) {
-            (_, DNS) => f.write_str(host),
-            (true, port) => write!(f, "[{host}]:{port}"),
-            (false, port) => write!(f, "{host}:{port}"),
-        }
+        if self.port == DNS { f.write_str(&self.host) } else { f.write_str(&self.place()) }
     }
 }
 

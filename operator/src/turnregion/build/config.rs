@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
 use super::meta;
-use crate::pod::{ADMIN_PORT, METRICS_PORT};
+use crate::admin_port;
+use crate::pod::METRICS_PORT;
 use crate::turnregion::validate::ManagedRegion;
 use crate::yaml;
 
@@ -19,7 +20,6 @@ pub const MACHINES_FILE: &str = "machines.yaml";
 pub const LIMITS_FOLDER: &str = "/etc/rtc-fleet/limits";
 pub const LIMITS_FILE: &str = "limits.yaml";
 pub const AUTH_FOLDER: &str = "/etc/rtc-fleet/auth";
-pub const ADMIN_FOLDER: &str = "/etc/rtc-fleet/admin";
 pub const TLS_FOLDER: &str = "/etc/rtc-fleet/tls";
 
 pub fn config_map(region: &ManagedRegion, name: &str, turn_yaml: String) -> ConfigMap {
@@ -53,13 +53,8 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
         },
         "limitsFile": format!("{LIMITS_FOLDER}/{LIMITS_FILE}"),
         "auth": {"secretFiles": secret_files},
-        // The pod narrows both addresses to the machine's own by flags.
-        "admin": {
-            "address": format!("127.0.0.1:{ADMIN_PORT}"),
-            "certificate": format!("{ADMIN_FOLDER}/tls.crt"),
-            "key": format!("{ADMIN_FOLDER}/tls.key"),
-            "clientCa": format!("{ADMIN_FOLDER}/ca.crt"),
-        },
+        "admin": admin_port::config(),
+        // The pod narrows it to its own by a flag.
         "metrics": {"address": format!("127.0.0.1:{METRICS_PORT}")},
         "drain": {"onTerminate": seconds(region.eviction_drain)},
     });

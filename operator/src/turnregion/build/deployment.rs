@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    SeccompProfile, SecurityContext, Toleration, TopologySpreadConstraint, Volume,
+    Capabilities, Container, ContainerPort, PodSpec, PodTemplateSpec, Probe, SecurityContext, Toleration,
+    TopologySpreadConstraint, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -12,10 +12,14 @@ use rtcfleet_crds::turn_region::Protocol;
 
 use super::{
     REGION_UID, admin_secret_name,
-    config::{ADMIN_FOLDER, AUTH_FOLDER, LIMITS_FOLDER, MACHINES_FOLDER, TLS_FOLDER, TURN_FILE, TURN_FOLDER},
+    config::{AUTH_FOLDER, LIMITS_FOLDER, MACHINES_FOLDER, TLS_FOLDER, TURN_FILE, TURN_FOLDER},
     limits, meta, region_labels, selector, short_hash,
 };
-use crate::pod::{ADMIN_PORT, METRICS_PORT, USER, config_volume, field, mount, probe, secret_volume};
+use crate::admin_port;
+use crate::pod::{
+    ADMIN_PORT, METRICS_PORT, ROOT, USER, config_volume, field, mount, probe, pull_secrets, secret_volume,
+    security_context,
+};
 use crate::turnregion::observed::REVISION;
 use crate::turnregion::validate::ManagedRegion;
 
@@ -24,7 +28,6 @@ const GRACE_BEYOND_DRAIN: u64 = 15;
 /// How long a relay stays bound to a machine that is not reachable. Kubernetes' own default is five minutes, more than
 /// the month's whole budget.
 const UNREACHABLE_SECONDS: i64 = 30;
-const ROOT: i64 = 0;
 
 /// Hash of the template and of the configuration that goes with it.
 pub fn revision(region: &ManagedRegion, image: &str, turn_yaml: &str) -> String {
@@ -104,15 +107,8 @@ fn pod(region: &ManagedRegion, image: &str, turn_config: &str) -> PodSpec {
         priority_class_name: region.placement.priority_class_name.clone(),
         topology_spread_constraints: Some(vec![spread(region)]),
         termination_grace_period_seconds: i64::try_from(region.eviction_drain.as_secs() + GRACE_BEYOND_DRAIN).ok(),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(!as_root),
-            run_as_user: Some(if as_root { ROOT } else { USER }),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
-            ..PodSecurityContext::default()
-        }),
-        image_pull_secrets: pull_secrets(region),
+        security_context: Some(security_context(if as_root { ROOT } else { USER })),
+        image_pull_secrets: pull_secrets(&region.template.image_pull_secrets),
         containers: vec![container(region, image)],
         volumes: Some(volumes(region, turn_config)),
         ..PodSpec::default()
@@ -158,7 +154,7 @@ fn container(region: &ManagedRegion, image: &str) -> Container {
         mount("machines", MACHINES_FOLDER),
         mount("limits", LIMITS_FOLDER),
         mount("auth", AUTH_FOLDER),
-        mount("admin", ADMIN_FOLDER),
+        mount("admin", admin_port::FOLDER),
     ];
     // Folders and no files of them: the kubelet brings what changed, which the node takes up without a restart.
     mounts.extend(region.listeners.certificate().map(|_| mount("tls", TLS_FOLDER)));
@@ -210,12 +206,6 @@ fn ports(region: &ManagedRegion) -> Vec<ContainerPort> {
     ports.push(port("admin".into(), "TCP", ADMIN_PORT));
     ports.push(port("metrics".into(), "TCP", METRICS_PORT));
     ports
-}
-
-fn pull_secrets(region: &ManagedRegion) -> Option<Vec<LocalObjectReference>> {
-    let names = region.template.image_pull_secrets.iter().cloned();
-    let secrets: Vec<_> = names.map(|name| LocalObjectReference { name }).collect();
-    (!secrets.is_empty()).then_some(secrets)
 }
 
 fn tolerations(region: &ManagedRegion) -> Vec<Toleration> {

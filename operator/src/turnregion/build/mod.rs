@@ -2,7 +2,6 @@
 //! TurnRegion or of the node image would restart calls.
 
 mod budget;
-pub mod certificate;
 mod config;
 mod deployment;
 mod limits;
@@ -11,9 +10,9 @@ mod machines;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rtcfleet_crds::labels;
 use sha2::{Digest, Sha256};
 
@@ -77,15 +76,9 @@ pub fn admin_server_name(region: &Identity) -> String {
     format!("{}.{}.turn.rtcfleet.dev", region.name, region.namespace)
 }
 
-/// The Secret with the certificate of the region's admin ports.
-pub fn admin_secret(region: &Identity, data: BTreeMap<String, String>) -> Secret {
-    Secret {
-        metadata: meta(region, admin_secret_name(region)),
-        type_: Some("kubernetes.io/tls".into()),
-        string_data: None,
-        data: Some(data.into_iter().map(|(key, value)| (key, k8s_openapi::ByteString(value.into_bytes()))).collect()),
-        ..Secret::default()
-    }
+/// Metadata of that Secret.
+pub fn admin_meta(region: &Identity) -> ObjectMeta {
+    meta(region, admin_secret_name(region))
 }
 
 fn turn_config_name(region: &Identity, revision: &str) -> String {
@@ -94,14 +87,7 @@ fn turn_config_name(region: &Identity, revision: &str) -> String {
 
 /// Labels of everything that belongs to a region.
 pub fn region_labels(region: &Identity) -> BTreeMap<String, String> {
-    [
-        (labels::NAME, "media-node"),
-        (labels::COMPONENT, "turn"),
-        (labels::MANAGED_BY, labels::MANAGER),
-        (labels::TURN_REGION, &region.name),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    region.labels("turn", labels::TURN_REGION)
 }
 
 /// What a Service, a budget or the scale subresource selects the region's pods by.
@@ -112,22 +98,9 @@ pub fn selector(region: &Identity) -> BTreeMap<String, String> {
     ])
 }
 
-/// Name, labels and owner of an object of the region. The owner reference makes Kubernetes delete it with the region.
+/// Of an object of the region.
 fn meta(region: &Identity, name: String) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name),
-        namespace: Some(region.namespace.clone()),
-        labels: Some(region_labels(region)),
-        owner_references: Some(vec![OwnerReference {
-            api_version: format!("{}/{}", rtcfleet_crds::GROUP, rtcfleet_crds::VERSION),
-            kind: "TurnRegion".into(),
-            name: region.name.clone(),
-            uid: region.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]),
-        ..ObjectMeta::default()
-    }
+    region.child("TurnRegion", name, region_labels(region))
 }
 
 /// The first 10 hex digits of a SHA-256: enough to tell revisions of one region apart.
