@@ -360,6 +360,16 @@ pub struct ExternalDns {
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub labels: std::collections::BTreeMap<String, String>,
+    /// Simple (the default): one record with the addresses of all active regions, for every provider of external-dns. Weighted: a record for each active region, with its name as set identifier and aws/weight as its part, for Route 53.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<ExternalDnsRouting>,
+}
+
+/// How regions share the callers in a DNSEndpoint.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternalDnsRouting {
+    Simple,
+    Weighted,
 }
 
 /// A profile of Azure Traffic Manager, whose endpoints are named like the regions.

@@ -7,7 +7,7 @@ use crate::{
     clock::SystemClock,
     error::with_causes,
     publish::{
-        DnsName, Ownership, PublishError, Publisher as _, ServerAnswer,
+        DnsName, Ownership, PublishError, ServerAnswer,
         rfc2136::{Availability, NoKey, NoSettings, Rfc2136, Server, Settings, TsigKey},
     },
     table::{Align, Table},

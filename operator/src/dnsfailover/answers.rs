@@ -6,10 +6,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::validate::ManagedName;
-use crate::failover::answer::{Portion, answer};
+use crate::failover::answer::{Answer, Portion, answer};
 use crate::failover::decide::Decision;
+use crate::failover::region::Region;
 use crate::failover::slots;
-use crate::publish::{DnsName, NoRecordSet, RecordSet};
+use crate::publish::{Addresses, DnsName, NoRecordSet, RecordSet, Share};
 use crate::turnregion::offer::Offer;
 
 /// That of the name, and with `regionNames` one of each region that has a relay. Nothing is empty.
@@ -21,8 +22,11 @@ pub fn sets(
 ) -> Result<Vec<RecordSet>, NoRecordSet> {
     let set = |of: DnsName, addresses| RecordSet::new(of, name.owner.clone(), name.ttl, addresses);
     let mut sets = Vec::new();
-    if !decision.answer.is_empty() {
-        sets.push(set(name.hostname.clone(), decision.answer.addresses().collect::<Vec<_>>())?);
+    let shares = shares(name, decision);
+    let is_answered = shares.is_empty() || shares.iter().any(|share| !share.addresses.is_empty());
+    if !decision.answer.is_empty() && is_answered {
+        let whole = set(name.hostname.clone(), decision.answer.addresses().collect::<Vec<_>>())?;
+        sets.push(whole.shared(shares));
     }
     for offer in offers.iter().filter(|_| name.region_names) {
         let portion = Portion { part: 1.0, relays: offer.seen.takers() };
@@ -32,6 +36,17 @@ pub fn sets(
         }
     }
     Ok(sets)
+}
+
+/// Of all regions, where the provider weighs them.
+fn shares(name: &ManagedName, decision: &Decision) -> Vec<Share> {
+    let share = |(region, alone): (&Region, &Answer)| {
+        let percent = region.weight_percent;
+        let taken = alone.addresses().filter(|_| percent > 0);
+        Share { region: region.name.clone(), percent, addresses: Addresses::new(name.ttl.seconds(), taken) }
+    };
+    let all = decision.regions.iter().zip(&decision.alone).filter(|_| name.provider.weighs_regions());
+    all.map(share).collect()
 }
 
 /// Names that were published and are not answered for any more. That of a region without relays stays as it is.
@@ -47,8 +62,11 @@ fn region_name(name: &ManagedName, region: &str) -> Option<DnsName> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::dnsfailover::test_support::managed;
+    use crate::failover::votes::Votes;
 
     #[test]
     fn names_of_regions_go_when_nobody_asks_for_them_or_the_region_leaves() {
@@ -60,5 +78,46 @@ mod tests {
         assert_eq!(gone("{regionNames: true}", &["a", "b"]), [""; 0]);
         assert_eq!(gone("{regionNames: true}", &["a"]), ["b.turn.example.org"]);
         assert_eq!(gone("{}", &["a", "b"]), ["a.turn.example.org", "b.turn.example.org"]);
+    }
+    fn decided(regions: &[(&str, u32, &[&str])]) -> Decision {
+        let address = |text: &&str| text.parse::<std::net::IpAddr>().unwrap();
+        let region = |(name, percent, _): &(&str, u32, &[&str])| Region {
+            weight_percent: *percent,
+            ..Region::initial(name, Timestamp::UNIX_EPOCH)
+        };
+        Decision {
+            answer: Answer::of(["192.0.2.1".parse().unwrap()]),
+            publish: true,
+            regions: regions.iter().map(region).collect(),
+            votes: vec![Votes::default(); regions.len()],
+            alone: regions.iter().map(|(_, _, list)| Answer::of(list.iter().map(address))).collect(),
+            active: vec![],
+            frozen: None,
+            degraded: vec![],
+            flip: None,
+            choices: vec![],
+            next_look: Duration::from_secs(1),
+        }
+    }
+
+    const WEIGHTED: &str = "{provider: {externalDns: {routing: Weighted}}}";
+
+    #[test]
+    fn providers_that_weigh_regions_are_told_the_part_and_the_relays_of_each() {
+        let decision = decided(&[("a", 95, &["192.0.2.1"]), ("b", 5, &["192.0.2.2"]), ("c", 0, &["192.0.2.3"])]);
+        let shares = |spec: &str| {
+            let sets = sets(&managed(spec), &decision, &[], Timestamp::UNIX_EPOCH).unwrap();
+            let told = |share: &Share| (share.region.clone(), share.percent, share.addresses.iter().count());
+            sets[0].shares().iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(shares(WEIGHTED), [("a".into(), 95, 1), ("b".into(), 5, 1), ("c".into(), 0, 0)]);
+        assert_eq!(shares("{provider: {externalDns: {}}}"), []);
+        assert_eq!(shares("{}"), []);
+    }
+
+    #[test]
+    fn what_was_published_stays_where_no_region_with_callers_has_a_relay() {
+        let decision = decided(&[("a", 100, &[]), ("b", 0, &["192.0.2.2"])]);
+        assert_eq!(sets(&managed(WEIGHTED), &decision, &[], Timestamp::UNIX_EPOCH), Ok(vec![]));
     }
 }

@@ -12,11 +12,12 @@ use rtcfleet_crds::turn_region::Mode;
 use super::build::admin_secret_name;
 use super::memory::Seldom;
 use super::observed::{LeftOut, Observed, Why, prober_pods};
-use super::validate::{Key, ManagedName, Members, Provider};
+use super::validate::{ManagedName, Members, Provider, SecretEntry};
 use crate::context::Ctx;
 use crate::identity::Identity;
 use crate::kube_io::{self, IoError, Packed};
 use crate::publish::Publisher;
+use crate::publish::external_dns::ExternalDns;
 use crate::publish::rfc2136::{NoKey, NoSettings, Rfc2136, Settings, TsigKey};
 use crate::turnregion::caches::{Caches, Guarded};
 use crate::turnregion::offer::Offer;
@@ -92,15 +93,13 @@ fn of_name<K: Resource>(identity: &Identity, all: &[Arc<K>]) -> Vec<Arc<K>> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPublisher {
     #[error(
-        "Secret {secret} does not exist: kubectl create secret generic {secret} --from-literal={key}=…, with the secret of the TSIG key"
+        "Secret {} does not exist: kubectl create secret generic {} --from-literal={}=…, with what the provider's secretRef is for", .0.name, .0.name, .0.key
     )]
-    NoSecret { secret: String, key: String },
-    #[error(
-        "Secret {secret} has no key {key:?}: write the secret of the TSIG key there, or name the key in provider.rfc2136.tsig.secretRef.key"
-    )]
-    NoKeyInSecret { secret: String, key: String },
-    #[error("Secret {secret}, key {key}: {why}")]
-    Key { secret: String, key: String, why: String },
+    NoSecret(SecretEntry),
+    #[error("Secret {} has no key {:?}: write it there, or name another one in the provider's secretRef.key", .0.name, .0.key)]
+    NoKeyInSecret(SecretEntry),
+    #[error("Secret {}, key {}: {why}", .entry.name, .entry.key)]
+    Key { entry: SecretEntry, why: String },
     #[error("spec.provider.rfc2136.servers: {0}")]
     Settings(String),
 }
@@ -114,14 +113,14 @@ pub async fn seldom(name: &ManagedName, offers: &[Arc<Offer>], last: &mut Seldom
         return Ok(());
     }
     let secrets = Api::<Secret>::namespaced(ctx.client.clone(), &name.identity.namespace);
-    let Provider::Rfc2136 { key, .. } = &name.provider;
-    let tsig = kube_io::get(&secrets, &key.secret).await?;
-    let secret = text_of(tsig.as_ref(), key);
-    if last.provider.as_ref() != Some(&name.provider) || last.secret.as_ref() != Some(&secret) {
-        last.publisher =
-            Some(secret.as_ref().map_err(Clone::clone).and_then(|text| publisher(&name.provider, text, ctx)));
+    let secret = match name.provider.secret() {
+        None => None,
+        Some(entry) => Some(text_of(kube_io::get(&secrets, &entry.name).await?.as_ref(), entry)),
+    };
+    if last.publisher.is_none() || last.provider.as_ref() != Some(&name.provider) || last.secret != secret {
+        last.publisher = Some(publisher(name, secret.as_ref(), ctx));
         last.provider = Some(name.provider.clone());
-        last.secret = Some(secret);
+        last.secret = secret;
     }
     last.admin = kube_io::get(&secrets, &admin_secret_name(&name.identity)).await?;
     last.authorities = authorities(&secrets, &wanted).await?;
@@ -131,14 +130,11 @@ pub async fn seldom(name: &ManagedName, offers: &[Arc<Offer>], last: &mut Seldom
     Ok(())
 }
 
-fn text_of(secret: Option<&Secret>, key: &Key) -> Result<Confidential, NoPublisher> {
-    let Key { secret: name, entry, .. } = key;
-    let Some(found) = secret else {
-        return Err(NoPublisher::NoSecret { secret: name.clone(), key: entry.clone() });
-    };
-    let value = found.data.as_ref().and_then(|data| data.get(entry));
+fn text_of(found: Option<&Secret>, entry: &SecretEntry) -> Result<Confidential, NoPublisher> {
+    let Some(found) = found else { return Err(NoPublisher::NoSecret(entry.clone())) };
+    let value = found.data.as_ref().and_then(|data| data.get(&entry.key));
     let text = value.and_then(|value| String::from_utf8(value.0.clone()).ok()).filter(|text| !text.trim().is_empty());
-    text.map(Confidential).ok_or_else(|| NoPublisher::NoKeyInSecret { secret: name.clone(), key: entry.clone() })
+    text.map(Confidential).ok_or_else(|| NoPublisher::NoKeyInSecret(entry.clone()))
 }
 
 /// A text that is shown nowhere.
@@ -151,16 +147,24 @@ impl std::fmt::Debug for Confidential {
     }
 }
 
-fn publisher(provider: &Provider, secret: &Confidential, ctx: &Ctx) -> Result<Arc<dyn Publisher>, NoPublisher> {
-    let Provider::Rfc2136 { zone, servers, key } = provider;
-    let tsig = TsigKey::new(key.name.clone(), key.algorithm, &secret.0).map_err(|why: NoKey| NoPublisher::Key {
-        secret: key.secret.clone(),
-        key: key.entry.clone(),
-        why: why.to_string(),
-    })?;
-    let settings = Settings::new(zone.clone(), servers.clone(), tsig)
-        .map_err(|why: NoSettings| NoPublisher::Settings(why.to_string()))?;
-    Ok(Arc::new(Rfc2136::new(settings, Arc::clone(&ctx.clock))))
+fn publisher(
+    name: &ManagedName,
+    secret: Option<&Result<Confidential, NoPublisher>>,
+    ctx: &Ctx,
+) -> Result<Arc<dyn Publisher>, NoPublisher> {
+    let secret = secret.map(|read| read.as_ref().map_err(Clone::clone)).transpose()?.map_or("", |text| &text.0);
+    Ok(match &name.provider {
+        Provider::Rfc2136 { zone, servers, key } => {
+            let tsig = TsigKey::new(key.name.clone(), key.algorithm, secret)
+                .map_err(|why: NoKey| NoPublisher::Key { entry: key.secret.clone(), why: why.to_string() })?;
+            let settings = Settings::new(zone.clone(), servers.clone(), tsig)
+                .map_err(|why: NoSettings| NoPublisher::Settings(why.to_string()))?;
+            Arc::new(Rfc2136::new(settings, Arc::clone(&ctx.clock)))
+        }
+        Provider::ExternalDns { labels, routing } => {
+            Arc::new(ExternalDns::new(ctx.client.clone(), name.identity.clone(), labels.clone(), *routing))
+        }
+    })
 }
 
 /// Of all certificates together. None unless each of them says who its authorities are: then they are public ones.

@@ -376,8 +376,11 @@ async fn run_probers(
 
 /// The API server and the DNS servers: a prober that reaches none of them is cut off, whatever it says of relays.
 fn canaries(valid: &ManagedName, settings: &Settings) -> Vec<String> {
-    let Provider::Rfc2136 { servers, .. } = &valid.provider;
-    settings.api_server.iter().cloned().chain(servers.iter().map(Server::place)).collect()
+    let servers = match &valid.provider {
+        Provider::Rfc2136 { servers, .. } => servers.iter().map(Server::place).collect(),
+        Provider::ExternalDns { .. } => Vec::new(),
+    };
+    settings.api_server.iter().cloned().chain(servers).collect()
 }
 
 fn look(

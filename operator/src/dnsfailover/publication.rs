@@ -231,13 +231,12 @@ impl Task {
     async fn agreed(&self, wanted: &Wanted) -> Result<(Vec<String>, usize), PublishError> {
         let (mut behind, mut servers) = (Vec::new(), 0);
         for set in &wanted.sets {
-            let answers = wanted.publisher.read_back(set.name()).await?;
-            let agreement = Agreement::of(set, &answers);
-            servers = servers.max(answers.len());
-            behind.extend(agreement.lag.iter().map(|(server, lag)| format!("{server}: {} {lag}", set.name())));
-            if answers.is_empty() {
+            let Agreement { agree, lag } = wanted.publisher.agreement(set).await?;
+            if agree.is_empty() && lag.is_empty() {
                 behind.push(format!("{}: no server is known", set.name()));
             }
+            servers = servers.max(agree.len() + lag.len());
+            behind.extend(lag.iter().map(|(server, lag)| format!("{server}: {} {lag}", set.name())));
         }
         Ok((behind, servers))
     }

@@ -1,6 +1,7 @@
 //! A DnsFailover as written → one that cannot be wrong. Touches nothing. What decides is checked by the core
 //! ([`crate::failover::validate`]); what is left is the name, who publishes it, and where it is looked at from.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::error::{Categorised, Category};
 use crate::failover::policy::Policy;
 use crate::failover::validate as core;
 use crate::identity::{Identity, NoIdentity};
+use crate::publish::external_dns::Routing;
 use crate::publish::rfc2136::{Algorithm, NoServer, Server};
 use crate::publish::{DnsName, NoDnsName, NoOwner, NoRecordSet, Owner, Ttl};
 
@@ -39,7 +41,7 @@ pub enum ValidateError {
     Server(#[from] NoServer),
     #[error("spec.provider: write exactly one of rfc2136, externalDns and azureTrafficManager")]
     NotOneProvider,
-    #[error("spec.provider.{0}: this release cannot publish there yet: write rfc2136")]
+    #[error("spec.provider.{0}: this release cannot publish there yet: write rfc2136 or externalDns")]
     ProviderUnsupported(&'static str),
     #[error(
         "spec.vantagePoints[{name}].url: {url:?} is not https://HOST:PORT: write such as https://probe.example.org:9443"
@@ -121,15 +123,44 @@ pub struct Probers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
     Rfc2136 { zone: DnsName, servers: Vec<Server>, key: Key },
+    ExternalDns { labels: BTreeMap<String, String>, routing: Routing },
 }
 
-/// A key that updates are signed with, and where it is.
+/// A key that updates are signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub name: DnsName,
     pub algorithm: Algorithm,
-    pub secret: String,
-    pub entry: String,
+    pub secret: SecretEntry,
+}
+
+/// Where something confidential is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretEntry {
+    /// A Secret in the same namespace.
+    pub name: String,
+    pub key: String,
+}
+
+impl SecretEntry {
+    fn of(written: &crd::KeyRef) -> Self {
+        Self { name: written.name.clone(), key: written.key.clone().unwrap_or_else(|| "secret".into()) }
+    }
+}
+
+impl Provider {
+    /// What it is published with, if anything confidential.
+    pub fn secret(&self) -> Option<&SecretEntry> {
+        match self {
+            Self::Rfc2136 { key, .. } => Some(&key.secret),
+            Self::ExternalDns { .. } => None,
+        }
+    }
+
+    /// It is told how regions share the callers, instead of one list of addresses.
+    pub fn weighs_regions(&self) -> bool {
+        matches!(self, Self::ExternalDns { routing: Routing::Weighted, .. })
+    }
 }
 
 /// Every mistake, or none.
@@ -193,10 +224,13 @@ fn name(path: &'static str, text: &str, mistakes: &mut Vec<ValidateError>) -> Op
 fn provider(written: &crd::Provider, hostname: &DnsName, mistakes: &mut Vec<ValidateError>) -> Option<Provider> {
     match (&written.rfc2136, &written.external_dns, &written.azure_traffic_manager) {
         (Some(rfc2136), None, None) => self::rfc2136(rfc2136, hostname, mistakes),
-        (None, Some(_), None) => {
-            mistakes.push(ValidateError::ProviderUnsupported("externalDns"));
-            None
-        }
+        (None, Some(external_dns), None) => Some(Provider::ExternalDns {
+            labels: external_dns.labels.clone(),
+            routing: match external_dns.routing {
+                None | Some(crd::ExternalDnsRouting::Simple) => Routing::Simple,
+                Some(crd::ExternalDnsRouting::Weighted) => Routing::Weighted,
+            },
+        }),
         (None, None, Some(_)) => {
             mistakes.push(ValidateError::ProviderUnsupported("azureTrafficManager"));
             None
@@ -230,8 +264,7 @@ fn rfc2136(written: &crd::Rfc2136, hostname: &DnsName, mistakes: &mut Vec<Valida
             Some(TsigAlgorithm::HmacSha384) => Algorithm::HmacSha384,
             Some(TsigAlgorithm::HmacSha512) => Algorithm::HmacSha512,
         },
-        secret: tsig.secret_ref.name.clone(),
-        entry: tsig.secret_ref.key.clone().unwrap_or_else(|| "secret".into()),
+        secret: SecretEntry::of(&tsig.secret_ref),
     };
     Some(Provider::Rfc2136 { zone: zone?, servers, key })
 }
@@ -262,19 +295,15 @@ mod tests {
             name.probers,
             Some(Probers { echo: Echo::Relay, interval: Duration::from_secs(1), resources: None })
         );
-        let Provider::Rfc2136 { zone, servers, key } = name.provider;
+        let Provider::Rfc2136 { zone, servers, key } = name.provider else { panic!("{:?}", name.provider) };
         assert_eq!((zone.as_str(), servers[0].to_string().as_str()), ("example.org", "192.0.2.53"));
-        assert_eq!((key.algorithm, key.entry.as_str()), (Algorithm::HmacSha256, "secret"));
+        assert_eq!((key.algorithm, key.secret.key.as_str()), (Algorithm::HmacSha256, "secret"));
     }
 
     #[test]
     fn every_mistake_is_told_with_what_to_write() {
         for (spec, expected) in [
             ("{ttl: soon, provider: {externalDns: {}}}", "spec.ttl: \"soon\" is not a duration"),
-            (
-                "{ttl: soon, provider: {externalDns: {}}}",
-                "spec.provider.externalDns: this release cannot publish there yet",
-            ),
             ("{provider: {}}", "spec.provider: write exactly one of"),
             (
                 "{vantagePoints: [{name: a, url: 'https://probe.example.org/metrics'}]}",

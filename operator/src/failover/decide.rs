@@ -49,6 +49,8 @@ pub struct Decision {
     pub regions: Vec<Region>,
     /// Of each of `regions`.
     pub votes: Vec<Votes>,
+    /// Of each of `regions`: the answer with it alone, for providers that weigh regions themselves.
+    pub alone: Vec<Answer>,
     /// Names of regions that get callers.
     pub active: Vec<String>,
     pub frozen: Option<Freeze>,
@@ -88,7 +90,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     }
     let keeps = matches!(freeze, Some(Freeze::QuorumLost { .. } | Freeze::TooFewHealthy { .. })) && !is_rescued;
     let answer = publish(&mut stands, situation, freeze.as_ref(), keeps);
-    finish(situation, stands, answer, freeze, choices)
+    let alone = stands.iter().map(|stand| alone(stand, policy, keeps, now)).collect();
+    finish(situation, stands, (answer, alone), freeze, choices)
 }
 
 /// Members, by name, with what is known of them now.
@@ -185,6 +188,13 @@ fn relays<'a>(stand: &Stand<'a>) -> Vec<&'a Node> {
     stand.seen.takers().into_iter().filter(|node| !failing.contains(&node.name)).collect()
 }
 
+/// Where nothing is believed, or all of them fail, all are in it.
+fn alone(stand: &Stand<'_>, policy: &Policy, keeps: bool, now: Timestamp) -> Answer {
+    let fine = relays(stand);
+    let relays = if keeps || fine.is_empty() { stand.seen.takers() } else { fine };
+    answer(&[Portion { part: 1.0, relays }], policy.max_addresses, slots::number(now, policy.ttl))
+}
+
 /// Every address belongs to a relay that takes calls, as far as those say who would know.
 fn are_there(stands: &[Stand<'_>], published: &Answer) -> bool {
     let takers = stands.iter().flat_map(|stand| stand.seen.takers());
@@ -195,7 +205,7 @@ fn are_there(stands: &[Stand<'_>], published: &Answer) -> bool {
 fn finish(
     situation: &Situation<'_>,
     stands: Vec<Stand<'_>>,
-    answer: Answer,
+    (answer, alone): (Answer, Vec<Answer>),
     frozen: Option<Freeze>,
     choices: Vec<Choice>,
 ) -> Decision {
@@ -225,6 +235,7 @@ fn finish(
         answer,
         regions,
         votes,
+        alone,
         frozen,
         degraded,
         choices,

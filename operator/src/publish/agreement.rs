@@ -14,7 +14,7 @@ pub struct ServerAnswer {
     pub answer: Result<Answer, PublishError>,
 }
 
-/// Servers against the wanted answer.
+/// Servers, or those who speak for them, against the wanted answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agreement {
     /// Servers that tell the wanted addresses.
@@ -29,6 +29,8 @@ pub enum Lag {
     Tells(Addresses),
     /// What the error says.
     Silent(String),
+    /// It has not been told yet, or has not looked: a sentence.
+    Behind(String),
 }
 
 impl Agreement {
@@ -62,7 +64,7 @@ impl fmt::Display for Lag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tells(addresses) => write!(f, "tells {addresses}"),
-            Self::Silent(error) => f.write_str(error),
+            Self::Silent(why) | Self::Behind(why) => f.write_str(why),
         }
     }
 }

@@ -96,7 +96,7 @@ impl fmt::Display for Ownership {
             Self::Unreadable(records) => {
                 let first = records.first().map(|record| record.concat()).unwrap_or_default();
                 let text: String = String::from_utf8_lossy(&first).chars().take(80).collect();
-                write!(f, "a TXT record that is not ours: {text:?}")
+                write!(f, "a record of it that is not ours: {text:?}")
             }
         }
     }

@@ -4,6 +4,7 @@ use std::{io, net::IpAddr};
 
 use super::{Answer, DnsName};
 use crate::error::{Categorised, Category};
+use crate::kube_io::IoError;
 
 /// `server` is always as configured, or as the zone names it.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,12 @@ pub enum PublishError {
     NotSigned { server: String, key: String },
     #[error("{server}: answered {code}, which is not foreseen")]
     Unforeseen { server: String, code: String },
+    #[error(
+        "the cluster knows no DNSEndpoint (externaldns.k8s.io): install external-dns with its CRD (docs/dns-providers.md)"
+    )]
+    NoDnsEndpoints,
+    #[error(transparent)]
+    Kubernetes(IoError),
     #[error("a DNS message cannot be written: {what}")]
     Unwritable { what: String },
     /// No server did it, each for its own reason.
@@ -101,7 +108,9 @@ impl Categorised for PublishError {
             | Self::NotInZone { .. }
             | Self::NotImplemented { .. }
             | Self::Foreign { .. }
-            | Self::Alias { .. } => Category::UserMustAct,
+            | Self::Alias { .. }
+            | Self::NoDnsEndpoints => Category::UserMustAct,
+            Self::Kubernetes(error) => error.category(),
             Self::Conflict { .. }
             | Self::Unresolved { .. }
             | Self::Connect { .. }
@@ -134,6 +143,8 @@ impl Categorised for PublishError {
             Self::TooLong { .. } | Self::Unreadable { .. } | Self::NotSigned { .. } | Self::Unforeseen { .. } => {
                 "DnsAnswerUnreadable"
             }
+            Self::NoDnsEndpoints => "DnsEndpointsUnknown",
+            Self::Kubernetes(error) => error.reason(),
             Self::Unwritable { .. } => "InternalError",
             Self::Several(errors) => {
                 let category = self.category();

@@ -1,5 +1,5 @@
-//! Publishes DNS answers: says which addresses a name has, and reads back what callers are told. One trait; a folder a
-//! provider. Knows neither Kubernetes nor why an answer is wanted.
+//! Publishes DNS answers: says which addresses a name has, and asks who tells it to callers. One trait; a folder a
+//! provider. Does not know why an answer is wanted.
 //!
 //! Beside every name there is a record of who owns it (`Owner`). Nothing that somebody else made is touched unless the
 //! caller says so (`Expected::TakeOver`), and every write names what it replaces (`Expected`), so that of two writers
@@ -8,10 +8,12 @@
 mod agreement;
 mod answer;
 mod error;
+pub mod external_dns;
 mod name;
 mod owner;
 mod record_set;
 pub mod rfc2136;
+mod verdict;
 
 use futures::future::BoxFuture;
 
@@ -20,7 +22,7 @@ pub use self::answer::{Addresses, Answer, Ownership};
 pub use self::error::PublishError;
 pub use self::name::{DnsName, NoDnsName};
 pub use self::owner::{NoOwner, Owner};
-pub use self::record_set::{MAX_RECORDS, MAX_TTL, NoRecordSet, RecordSet, Ttl};
+pub use self::record_set::{MAX_RECORDS, MAX_TTL, NoRecordSet, RecordSet, Share, Ttl};
 
 /// Where answers are published. A trait, so that every provider is driven alike, and tests stand in for one.
 pub trait Publisher: Send + Sync {
@@ -36,11 +38,11 @@ pub trait Publisher: Send + Sync {
         expected: &'a Expected,
     ) -> BoxFuture<'a, Result<Published, PublishError>>;
 
-    /// What every authoritative server answers. One that cannot be asked has an error in place of an answer.
+    /// Who tells `wanted` to callers by now, and who does not yet.
     ///
     /// # Errors
-    /// If it cannot be found out which servers there are.
-    fn read_back<'a>(&'a self, name: &'a DnsName) -> BoxFuture<'a, Result<Vec<ServerAnswer>, PublishError>>;
+    /// If it cannot be found out who should.
+    fn agreement<'a>(&'a self, wanted: &'a RecordSet) -> BoxFuture<'a, Result<Agreement, PublishError>>;
 
     /// Removes the addresses of `name` and the record of its owner, if that is `owner`. Others' names are left alone.
     fn withdraw<'a>(&'a self, name: &'a DnsName, owner: &'a Owner) -> BoxFuture<'a, Result<Withdrawn, PublishError>>;

@@ -35,6 +35,17 @@ pub struct RecordSet {
     name: DnsName,
     owner: Owner,
     addresses: Addresses,
+    shares: Vec<Share>,
+}
+
+/// A region's part of the callers, for providers that weigh one region against another instead of one list of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub region: String,
+    /// 0 to 100.
+    pub percent: u32,
+    /// Some of its relays; those of a region without callers are none.
+    pub addresses: Addresses,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -67,7 +78,13 @@ impl RecordSet {
         if let Some(address) = addresses.iter().find(|ip| ip.is_unspecified() || ip.is_multicast()) {
             return Err(NoRecordSet::NoHost { name, address });
         }
-        Ok(Self { name, owner, addresses })
+        Ok(Self { name, owner, addresses, shares: Vec::new() })
+    }
+
+    /// Divided among regions, by name.
+    #[must_use]
+    pub fn shared(self, shares: Vec<Share>) -> Self {
+        Self { shares, ..self }
     }
 
     /// The same by another process of its owner.
@@ -99,6 +116,11 @@ impl RecordSet {
 
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// None unless it is divided.
+    pub fn shares(&self) -> &[Share] {
+        &self.shares
     }
 }
 

@@ -12,7 +12,6 @@ mod key;
 mod read;
 mod server;
 mod settings;
-mod verdict;
 mod wire;
 
 use std::sync::Arc;
@@ -26,7 +25,8 @@ pub use self::server::{NoServer, Server};
 pub use self::settings::{MAX_SERVERS, NoSettings, Settings};
 use self::wire::Connection;
 use super::{
-    Answer, DnsName, Expected, Outcome, Owner, PublishError, Published, Publisher, RecordSet, ServerAnswer, Withdrawn,
+    Agreement, Answer, DnsName, Expected, Outcome, Owner, Ownership, PublishError, Published, Publisher, RecordSet,
+    ServerAnswer, Withdrawn, verdict,
 };
 use crate::clock::Clock;
 
@@ -79,6 +79,15 @@ impl Rfc2136 {
         }
     }
 
+    /// What every authoritative server answers. One that cannot be asked has an error in place of an answer.
+    ///
+    /// # Errors
+    /// If it cannot be found out which servers there are.
+    pub async fn read_back(&self, name: &DnsName) -> Result<Vec<ServerAnswer>, PublishError> {
+        self.in_zone(name)?;
+        read::everywhere(&self.settings, name).await
+    }
+
     async fn publish_at(
         &self,
         server: &Server,
@@ -92,7 +101,11 @@ impl Rfc2136 {
             ResponseCode::NoError => Outcome::Written,
             _ => {
                 let found = self.read_at(&mut connection, wanted.name()).await?;
-                verdict::of(wanted, expected, found, server)?
+                // The answer to an earlier try was lost, or another writer had the same to write.
+                if !is_there(wanted, &found) {
+                    return Err(verdict::refusal(wanted, expected, found, server.to_string()));
+                }
+                Outcome::AlreadyThere
             }
         };
         Ok(Published { server: server.to_string(), outcome })
@@ -135,6 +148,10 @@ impl Rfc2136 {
     }
 }
 
+fn is_there(wanted: &RecordSet, found: &Answer) -> bool {
+    found.owner == Ownership::Owner(wanted.owner().clone()) && &found.addresses == wanted.addresses()
+}
+
 /// The first server that does it, in the order of configuration.
 async fn first<'a, T, F>(servers: &'a [Server], attempt: impl Fn(&'a Server) -> F) -> Result<T, PublishError>
 where
@@ -166,11 +183,8 @@ impl Publisher for Rfc2136 {
         })
     }
 
-    fn read_back<'a>(&'a self, name: &'a DnsName) -> BoxFuture<'a, Result<Vec<ServerAnswer>, PublishError>> {
-        Box::pin(async move {
-            self.in_zone(name)?;
-            read::everywhere(&self.settings, name).await
-        })
+    fn agreement<'a>(&'a self, wanted: &'a RecordSet) -> BoxFuture<'a, Result<Agreement, PublishError>> {
+        Box::pin(async move { Ok(Agreement::of(wanted, &self.read_back(wanted.name()).await?)) })
     }
 
     fn withdraw<'a>(&'a self, name: &'a DnsName, owner: &'a Owner) -> BoxFuture<'a, Result<Withdrawn, PublishError>> {

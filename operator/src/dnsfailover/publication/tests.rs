@@ -77,7 +77,7 @@ impl Publisher for Server {
         Box::pin(async move { self.swap(wanted, expected) })
     }
 
-    fn read_back<'a>(&'a self, _: &'a DnsName) -> BoxFuture<'a, Result<Vec<ServerAnswer>, PublishError>> {
+    fn agreement<'a>(&'a self, wanted: &'a RecordSet) -> BoxFuture<'a, Result<Agreement, PublishError>> {
         Box::pin(async move {
             let mut zone = self.zone();
             let mut found = zone.found.clone();
@@ -86,7 +86,7 @@ impl Publisher for Server {
                 found.addresses = Addresses::default();
             }
             let told = |answer: Answer| ServerAnswer { server: "ns2".into(), serial: Some(1), answer: Ok(answer) };
-            Ok(vec![told(zone.found.clone()), told(found)])
+            Ok(Agreement::of(wanted, &[told(zone.found.clone()), told(found)]))
         })
     }
 

@@ -25,6 +25,7 @@ fn look() -> Look {
         publish: true,
         regions: vec![region("central"), region("south")],
         votes: vec![Votes::default(); 2],
+        alone: vec![],
         active: vec!["central".into(), "south".into()],
         frozen: None,
         degraded: vec![],

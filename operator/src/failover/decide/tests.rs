@@ -386,3 +386,15 @@ fn a_look_is_due_when_a_slot_a_step_or_a_hold_down_ends() {
     let decision = world.decide();
     assert_eq!(decision.next_look, Duration::from_secs(53), "the slot ends");
 }
+
+#[test]
+fn a_region_alone_is_answered_with_all_that_is_believed_to_work() {
+    let mut world = World::settled(2, policy());
+    let alone = |decision: &Decision| decision.alone.iter().map(|answer| answer.ipv4.len()).collect::<Vec<_>>();
+    let relays = world.seen[0].nodes.len();
+    assert_eq!(alone(&world.look()), [relays, relays]);
+    world.kill("a");
+    assert_eq!(alone(&world.run(10)), [relays, relays], "all of a region that fails, as none of it is better");
+    world.faults.silent.extend(world.policy.vantage_points.iter().map(|point| point.name.clone()));
+    assert_eq!(alone(&world.run(60)), [relays, relays], "nobody is believed");
+}

@@ -1,22 +1,18 @@
-//! A prerequisite did not hold: what does that mean for what is there? Pure.
+//! What is there is neither what is wanted nor what was expected: what does that mean? Pure.
 
-use super::Server;
-use crate::publish::{Answer, Expected, Outcome, Ownership, PublishError, RecordSet};
+use super::{Answer, Expected, Ownership, PublishError, RecordSet};
 
-/// Success if it is what is wanted: the answer to an earlier try was lost, or another writer had the same to write.
-pub fn of(wanted: &RecordSet, expected: &Expected, found: Answer, server: &Server) -> Result<Outcome, PublishError> {
-    let (server, name) = (server.to_string(), wanted.name().clone());
+/// `server`: where it is.
+pub fn refusal(wanted: &RecordSet, expected: &Expected, found: Answer, server: String) -> PublishError {
+    let name = wanted.name().clone();
     let is_ours = found.owner.is(wanted.owner());
-    if found.owner == Ownership::Owner(wanted.owner().clone()) && &found.addresses == wanted.addresses() {
-        return Ok(Outcome::AlreadyThere);
-    }
     let is_free = found.addresses.is_empty() && found.owner == Ownership::Nobody;
     let may_take = matches!(expected, Expected::TakeOver(_));
     let found = Box::new(found);
     if is_ours || is_free || may_take {
-        Err(PublishError::Conflict { server, name, found })
+        PublishError::Conflict { server, name, found }
     } else {
-        Err(PublishError::Foreign { server, name, found })
+        PublishError::Foreign { server, name, found }
     }
 }
 
@@ -30,7 +26,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_decides_what_a_refused_update_means() {
+    fn whose_it_is_decides_what_a_refused_publication_means() {
         let owner = |name| Owner::new("calls", name, "1").unwrap();
         let ours = || Ownership::Owner(owner("ours"));
         let other = || Ownership::Owner(owner("other"));
@@ -41,7 +37,6 @@ mod tests {
         let take_over = Expected::TakeOver(found(30, &["192.0.2.9"], other()));
         let wild = || Ownership::read([vec![b"v=spf1 -all".to_vec()]].into());
         for (case, expected, found, verdict) in [
-            ("the wanted set is ours already", &Expected::Nothing, found(30, &["192.0.2.1"], ours()), "there"),
             (
                 "the wanted set under another claim",
                 &Expected::Nothing,
@@ -62,12 +57,10 @@ mod tests {
             ("another's record and no address", &Expected::Nothing, found(0, &[], other()), "foreign"),
             ("a record that is not ours", &Expected::Nothing, found(0, &[], wild()), "foreign"),
             ("another than was to be taken over", &take_over, found(30, &["192.0.2.8"], other()), "conflict"),
-            ("taken over by an earlier try", &take_over, found(30, &["192.0.2.1"], ours()), "there"),
         ] {
-            let got = match of(&wanted, expected, found, &"ns1.example".parse().unwrap()) {
-                Ok(Outcome::AlreadyThere) => "there",
-                Err(PublishError::Conflict { .. }) => "conflict",
-                Err(PublishError::Foreign { .. }) => "foreign",
+            let got = match refusal(&wanted, expected, found, "ns1.example".into()) {
+                PublishError::Conflict { .. } => "conflict",
+                PublishError::Foreign { .. } => "foreign",
                 other => panic!("{case}: {other:?}"),
             };
             assert_eq!(got, verdict, "{case}");
