@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 SETUP := e2e/setup
 TAGS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rtc-fleet/tags
 
-.PHONY: help up down status kubeconfig test check unit fuzz e2e bench-turn bench-turn-soak bench-mutations bench-scale generate fmt lint cluster install
+.PHONY: help up down status kubeconfig test check unit fuzz e2e bench-turn bench-turn-soak bench-mutations bench-scale soak-dns generate fmt lint cluster install
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench-scale: ## the operator with 200 TurnRegions and 5 000 relays on pretended 
 
 e2e: install ## scenarios on the cluster; TEST=name runs those whose name holds it
 	@$(SETUP)/e2e.sh $(TEST)
+
+soak-dns: install ## DNS_SOAK_MINUTES (30) of mixed faults, during which no healthy region may leave the answer
+	@$(SETUP)/soak-dns.sh
 
 generate: ## write what is generated: CRDs, the chart's copies of them, the API reference
 	@$(SETUP)/generate.sh

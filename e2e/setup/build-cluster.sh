@@ -13,7 +13,7 @@ minor=34
 sources() {
     (
         cd "$source_dir"
-        find . \( -path ./turnclient -o -path ./kwok -o -path ./metrics-server \) -prune -o -type f \( -name '*.go' -o -name 'go.*' \) ! -name '*_test.go' -print | LC_ALL=C sort | xargs sha256sum
+        find . \( -path ./turnclient -o -path ./kwok -o -path ./metrics-server -o -path ./external-dns \) -prune -o -type f \( -name '*.go' -o -name 'go.*' \) ! -name '*_test.go' -print | LC_ALL=C sort | xargs sha256sum
         sha256sum <"$script"
     ) | sha256sum
 }

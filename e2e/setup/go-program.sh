@@ -8,7 +8,8 @@ case $name in
 turnclient) package=. takes="20 seconds" ;;                                              # the scenarios' client (pion)
 kwok) package=sigs.k8s.io/kwok/cmd/kwok takes="3 minutes" ;;                             # pretended kubelets of bench-scale
 metrics-server) package=sigs.k8s.io/metrics-server/cmd/metrics-server takes="3 minutes" ;; # of Kubernetes, for a scenario
-*) fail "go-program.sh: no such program: $name" "write turnclient, kwok or metrics-server" ;;
+external-dns) package=sigs.k8s.io/external-dns takes="4 minutes" ;;                        # for a scenario, with its CRD
+*) fail "go-program.sh: no such program: $name" "write turnclient, kwok, metrics-server or external-dns" ;;
 esac
 
 [ -x "$cache/bin/$name" ] || step "building $name (first time about $takes)"
@@ -16,3 +17,9 @@ mkdir -p "$cache/bin"
 cd "$repository/e2e/cluster/$name"
 CGO_ENABLED=0 go build -trimpath -o "$cache/bin/$name" "$package" ||
     fail "$name was not built" "the compiler's messages are above; are Go modules reached (go env GOPROXY)?"
+
+if [ "$name" = external-dns ]; then
+    mkdir -p "$cache/share"
+    crds=$(go list -m -f '{{.Dir}}' sigs.k8s.io/external-dns)/charts/external-dns/crds
+    install -m 644 "$crds/dnsendpoints.externaldns.k8s.io.yaml" "$cache/share/"
+fi

@@ -51,6 +51,7 @@ for purpose in "$@"; do
         need /usr/sbin/pdns_server pdns-server
         need /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql pdns-backend-sqlite3
         need sqlite3 sqlite3
+        need /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 faketime
         ;;
     *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients, bench, browser or dns" ;;
     esac

@@ -67,6 +67,11 @@ pub fn metrics_server() -> PathBuf {
     program("METRICS_SERVER", "metrics-server")
 }
 
+/// The external-dns that a scenario runs beside the cluster.
+pub fn external_dns() -> PathBuf {
+    program("EXTERNAL_DNS", "external-dns")
+}
+
 /// What the variable names, or else the program in the build cache of `make`, or else the one in PATH.
 fn program(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {

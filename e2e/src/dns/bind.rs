@@ -24,7 +24,7 @@ zone \"{ZONE}\" {{
   type primary;
   file \"zone\";
   update-policy {{ grant {name}. zonesub A AAAA TXT; }};
-  allow-transfer {{ {secondary}; }};
+  allow-transfer {{ {secondary}; key \"{name}\"; }};
   notify explicit;
   also-notify {{ {secondary} port {port}; }};
   notify-delay 0;

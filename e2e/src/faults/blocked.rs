@@ -44,6 +44,12 @@ impl Blocked {
         Self::put_up(format!("{NETNS_PREFIX}{node}"), &relayed_rules(ports))
     }
 
+    /// UDP from relayed addresses of a machine to others, in both families: what peers send arrives, and what callers send to
+    /// them is lost on its way, without a word.
+    pub fn sent_from_relayed(node: &str, ports: &RangeInclusive<u16>) -> Result<Self> {
+        Self::put_up(format!("{NETNS_PREFIX}{node}"), &relayed_rules(ports)[1..])
+    }
+
     /// All that a pod sends to machines, and through them to Services: it is heard by other pods, and reaches nothing itself.
     pub fn pod(node: &str, address: Ipv4Addr) -> Result<Self> {
         Self::put_up_in(&FAMILIES[..1], format!("{NETNS_PREFIX}{node}"), &pod_rules(address))

@@ -78,6 +78,23 @@ async fn with_four_probes_a_second_it_leaves_sooner() -> Result<()> {
     trials("dns-fast", "250ms", Duration::from_secs(2)).await
 }
 
+/// Another replica has to take over first, and to hear probers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_that_is_cut_off_with_the_leader_in_it_leaves_the_answer() -> Result<()> {
+    let spec = json!({"safety": {"holdDown": "1s", "maxHoldDown": "1s"}, "failback": {"steps": [100]}});
+    name::with("dns-leader", spec, async |name| {
+        let region = name.with_the_leader().await?;
+        name.is_healthy(BACK_WITHIN).await?;
+        let at = Moment::now()?;
+        let cut = Cut::region(region).await?;
+        let took = name.tells_only(at, &[Name::other(region)], Duration::from_mins(1)).await?;
+        tell(&format!("a region cut off with the leader in it: every server answers without it after {took:?}"))?;
+        cut.comes_back().await?;
+        name.is_back(Duration::from_mins(2)).await
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_comes_back_by_steps_and_one_that_flaps_is_held_down_twice_as_long_each_time() -> Result<()> {
     let spec = json!({

@@ -39,6 +39,7 @@ async fn a_region_that_fails_in_part_leaves_the_answer() -> Result<()> {
         let mut checks = Checks::default();
         checks.check("UDP is blocked and TCP is not", udp_blocked(name)).await;
         checks.check("relayed ports are closed", relayed_ports_closed(name)).await;
+        checks.check("what is relayed goes nowhere", echo_black_holed(name)).await;
         checks.check("40 % of the packets are lost", lossy(name)).await;
         checks.check("packets come 400 ms late", late(name)).await;
         checks.check("the quota refuses allocations", quota(name)).await;
@@ -77,6 +78,15 @@ async fn relayed_ports_closed(name: &Name<'_>) -> Result<()> {
     let at = Moment::now()?;
     let nodes = machines(name).await?;
     let blocked: Vec<_> = nodes.iter().map(|node| Blocked::relayed(node, &RELAYED)).collect::<Result<_>>()?;
+    leaves(name, at, FLIPS_WITHIN).await?;
+    blocked.into_iter().try_for_each(Blocked::ends)?;
+    name.is_back(BACK_WITHIN).await
+}
+
+async fn echo_black_holed(name: &Name<'_>) -> Result<()> {
+    let at = Moment::now()?;
+    let nodes = machines(name).await?;
+    let blocked: Vec<_> = nodes.iter().map(|node| Blocked::sent_from_relayed(node, &RELAYED)).collect::<Result<_>>()?;
     leaves(name, at, FLIPS_WITHIN).await?;
     blocked.into_iter().try_for_each(Blocked::ends)?;
     name.is_back(BACK_WITHIN).await

@@ -2,22 +2,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::{
     certificates::Authority,
     dns::{self, DnsServers, History, Watcher},
     monotonic::Moment,
-    operator,
+    operator, processes,
     scenario::{self, HOST, PORT, Scenario, machine_addresses},
     wait,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
 use rtcfleet_crds::{
@@ -32,6 +32,8 @@ pub const REGIONS: [&str; 2] = ["centralindia", "southindia"];
 pub const NAME: &str = "india";
 const TLS_PORT: u16 = 5349;
 const DNS_SECRET: &str = "dns-key";
+/// Replicas of the operator that are made to lead until one stands in a region.
+const LEADERS: usize = 4;
 /// Probers start, and six probes succeed.
 const JUDGED_WITHIN: Duration = Duration::from_secs(90);
 /// Longer than any flip should take on a busy machine; what it takes is printed.
@@ -49,6 +51,17 @@ pub struct Name<'a> {
 
 /// Runs `body` beside a name with `more` (JSON) in its spec, and sees to it that no server ever had an empty answer for it.
 pub async fn with(topic: &str, more: Value, body: impl AsyncFnOnce(&mut Name<'_>) -> Result<()>) -> Result<()> {
+    let (history, servers) = until_the_end(topic, more, body).await?;
+    history.is_never_empty(&servers).context("a caller was told that there is nobody")
+}
+
+/// The same for a name that may end: everything that its servers told, and who they were.
+pub async fn until_the_end(
+    topic: &str,
+    more: Value,
+    body: impl AsyncFnOnce(&mut Name<'_>) -> Result<()>,
+) -> Result<(History, [SocketAddr; 2])> {
+    let mut told = None;
     scenario::with(topic, async |scenario| {
         dns::with(async |servers| {
             let mut name = Name::made(&scenario, servers, more).await?;
@@ -59,15 +72,18 @@ pub async fn with(topic: &str, more: Value, body: impl AsyncFnOnce(&mut Name<'_>
             }
             let history = name.watcher.end().await;
             outcome?;
-            history?.is_never_empty(&both).context("a caller was told that there is nobody")
+            told = Some((history?, both));
+            Ok(())
         })
         .await
     })
-    .await
+    .await?;
+    told.context("the scenario has not run")
 }
 
 impl<'a> Name<'a> {
-    async fn made(scenario: &'a Scenario, servers: &'a mut DnsServers, more: Value) -> Result<Self> {
+    /// Published as `more` says, judged healthy, and asked for all the time.
+    pub async fn made(scenario: &'a Scenario, servers: &'a mut DnsServers, more: Value) -> Result<Self> {
         let mut relays = BTreeMap::new();
         let mut all = Vec::new();
         for region in REGIONS {
@@ -98,6 +114,12 @@ impl<'a> Name<'a> {
 
     pub fn names(&self) -> Api<DnsFailover> {
         names(self.scenario)
+    }
+
+    /// Merges a patch (RFC 7386) into the object.
+    pub async fn change(&self, patch: Value) -> Result<()> {
+        self.names().patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
     }
 
     pub async fn status(&self) -> Result<DnsFailoverStatus> {
@@ -136,7 +158,7 @@ impl<'a> Name<'a> {
     }
 
     /// Until every server tells a relay of each of the regions.
-    async fn tells_all(&self, at: Moment, limit: Duration) -> Result<()> {
+    pub async fn tells_all(&self, at: Moment, limit: Duration) -> Result<()> {
         for server in self.servers.both() {
             let has_all = |told: &BTreeSet<IpAddr>| REGIONS.iter().all(|region| !self.relays[region].is_disjoint(told));
             self.watcher.first_after(at, server, limit, has_all).await?;
@@ -163,6 +185,22 @@ impl<'a> Name<'a> {
         let leader = operator::leader(&self.scenario.client).await?;
         let machine = leader.spec.and_then(|spec| spec.node_name).context("the leader is on no machine")?;
         REGIONS.into_iter().find(|region| !machine.starts_with(region)).context("a region")
+    }
+
+    /// The region of the machine of the operator that leads. Another replica is made to lead where it stands in none.
+    pub async fn with_the_leader(&self) -> Result<&'static str> {
+        let client = &self.scenario.client;
+        for _ in 0..LEADERS {
+            let leader = operator::leader(client).await?;
+            let machine = leader.spec.as_ref().and_then(|spec| spec.node_name.clone()).context("no machine")?;
+            if let Some(region) = REGIONS.into_iter().find(|region| machine.starts_with(region)) {
+                return Ok(region);
+            }
+            let before = operator::holder(client).await?;
+            processes::kill(&leader.uid().context("a pod has a uid")?).await?;
+            operator::another_leads(client, &before, Duration::from_mins(1)).await?;
+        }
+        bail!("no replica of the operator in a region leads")
     }
 
     pub fn other(region: &str) -> &'static str {

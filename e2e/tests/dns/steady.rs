@@ -11,7 +11,9 @@ use e2e::{
     dns::new_caller,
     faults::{BadNetwork, Blocked, Paused, kill_pod},
     monotonic::Moment,
-    operator, processes,
+    operator,
+    own_prober::OwnProber,
+    processes,
     scenario::HOST,
     tell, wait,
 };
@@ -26,9 +28,11 @@ use crate::name::{self, FLIPS_WITHIN, NAME, Name, REGIONS};
 const LONG_ENOUGH: Duration = Duration::from_secs(15);
 /// As long as the API server and the DNS servers are away.
 const OUTAGE: Duration = Duration::from_mins(1);
-const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
+pub const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
 /// The vantage point beside the operator.
 const BESIDE: &str = "operator";
+/// The one that a user runs.
+const OWN: &str = "own";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_healthy_region_never_leaves_the_answer_whatever_else_fails() -> Result<()> {
@@ -40,6 +44,7 @@ async fn a_healthy_region_never_leaves_the_answer_whatever_else_fails() -> Resul
         checks.check("one prober is cut off", Box::pin(stays(name, one_prober_cut_off(name)))).await;
         checks.check("all probers are cut off", Box::pin(stays(name, all_probers_cut_off(name)))).await;
         checks.check("the operator's leader is killed", Box::pin(stays(name, leader_killed(name)))).await;
+        checks.check("the clock of one prober steps", Box::pin(stays(name, one_clock_stepped(name)))).await;
         checks.check("5 % of all packets are lost", Box::pin(stays(name, lossy()))).await;
         checks.check("a relay is drained by its machine", Box::pin(stays(name, drained(name)))).await;
         checks.check("an upgrade rolls", Box::pin(stays(name, upgraded(name)))).await;
@@ -65,7 +70,7 @@ async fn watched() {
     tokio::time::sleep(LONG_ENOUGH).await;
 }
 
-async fn one_prober_killed(name: &Name<'_>) -> Result<()> {
+pub async fn one_prober_killed(name: &Name<'_>) -> Result<()> {
     let before = name.prober(BESIDE).await?;
     kill_pod(&name.pods(), &before.name_any()).await?;
     let runs_again = |pod: &Pod| {
@@ -76,7 +81,7 @@ async fn one_prober_killed(name: &Name<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn one_prober_stands_still(name: &Name<'_>) -> Result<()> {
+pub async fn one_prober_stands_still(name: &Name<'_>) -> Result<()> {
     let paused = Paused::pod(&name.pods(), &name.prober(BESIDE).await?.name_any()).await?;
     has(name, "nothing is heard of one", |status| state(status, BESIDE) == Some(VantagePointState::Silent)).await?;
     watched().await;
@@ -91,7 +96,7 @@ async fn blocked(name: &Name<'_>, vantage_point: &str) -> Result<Blocked> {
     Blocked::pod(&node, address.parse()?)
 }
 
-async fn one_prober_cut_off(name: &Name<'_>) -> Result<()> {
+pub async fn one_prober_cut_off(name: &Name<'_>) -> Result<()> {
     let cut = blocked(name, BESIDE).await?;
     has(name, "one reaches nothing", |status| state(status, BESIDE) == Some(VantagePointState::CutOff)).await?;
     watched().await;
@@ -99,7 +104,7 @@ async fn one_prober_cut_off(name: &Name<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn all_probers_cut_off(name: &Name<'_>) -> Result<()> {
+pub async fn all_probers_cut_off(name: &Name<'_>) -> Result<()> {
     let mut cuts = Vec::new();
     for vantage_point in [REGIONS[0], REGIONS[1], BESIDE] {
         cuts.push(blocked(name, vantage_point).await?);
@@ -113,7 +118,46 @@ async fn all_probers_cut_off(name: &Name<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn leader_killed(name: &Name<'_>) -> Result<()> {
+/// A day back, and its credentials have ended for the relays; a year ahead, and their certificates have ended for it.
+async fn one_clock_stepped(name: &Name<'_>) -> Result<()> {
+    let prober = OwnProber::start(&name.scenario.client, &name.scenario.namespace, NAME).await?;
+    name.change(json!({"spec": {"vantagePoints": [{"name": OWN, "url": OwnProber::url()}]}})).await?;
+    let outcome = steps_alone(name, &prober).await;
+    name.change(json!({"spec": {"vantagePoints": null}})).await?;
+    let outcome = outcome.with_context(|| prober.log());
+    prober.ends().await?;
+    outcome
+}
+
+async fn steps_alone(name: &Name<'_>, prober: &OwnProber) -> Result<()> {
+    has(name, "the further prober is heard", |status| state(status, OWN) == Some(VantagePointState::Fine)).await?;
+    for days in [-1, 365] {
+        prober.step(days * 86_400)?;
+        has(name, "it alone votes against the regions", |status| {
+            status.regions.iter().all(|region| region.votes.down == 1 && region.votes.up == 2)
+        })
+        .await?;
+        watched().await;
+        prober.step(0)?;
+        has(name, "it is for them again", |status| status.regions.iter().all(|region| region.votes.up == 3)).await?;
+    }
+    Ok(())
+}
+
+/// The same while other things fail, so that nobody knows what the others say meanwhile.
+pub async fn one_clock_steps_unwatched(name: &Name<'_>) -> Result<()> {
+    let prober = OwnProber::start(&name.scenario.client, &name.scenario.namespace, NAME).await?;
+    name.change(json!({"spec": {"vantagePoints": [{"name": OWN, "url": OwnProber::url()}]}})).await?;
+    for seconds in [-86_400, 86_400, 0] {
+        watched().await;
+        prober.step(seconds)?;
+    }
+    watched().await;
+    name.change(json!({"spec": {"vantagePoints": null}})).await?;
+    prober.ends().await
+}
+
+pub async fn leader_killed(name: &Name<'_>) -> Result<()> {
     let client = &name.scenario.client;
     let before = operator::holder(client).await?;
     processes::kill(&operator::leader(client).await?.uid().context("a pod has a uid")?).await?;
@@ -122,7 +166,7 @@ async fn leader_killed(name: &Name<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn lossy() -> Result<()> {
+pub async fn lossy() -> Result<()> {
     let mut bad = Vec::new();
     for region in REGIONS {
         bad.push(BadNetwork::of_region(region, Duration::ZERO, 5.0).await?);
@@ -134,7 +178,7 @@ async fn lossy() -> Result<()> {
     Ok(())
 }
 
-async fn drained(name: &Name<'_>) -> Result<()> {
+pub async fn drained(name: &Name<'_>) -> Result<()> {
     let relay = name.scenario.relay(REGIONS[0], 0).await?;
     let drain = ["drain", &relay.node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s"];
     let drained = kubectl(&drain, "").await?;
@@ -145,9 +189,10 @@ async fn drained(name: &Name<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn upgraded(name: &Name<'_>) -> Result<()> {
+pub async fn upgraded(name: &Name<'_>) -> Result<()> {
     let regions = name.scenario.regions();
-    let patch = json!({"spec": {"template": {"labels": {"upgraded": "yes"}}}});
+    let new = jiff::Timestamp::now().as_second().to_string();
+    let patch = json!({"spec": {"template": {"labels": {"upgraded": new}}}});
     regions.patch(REGIONS[1], &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
     wait::until("every relay has the new template", Duration::from_mins(3), async || {
         let status = regions.get(REGIONS[1]).await?.status.unwrap_or_default();
@@ -165,7 +210,7 @@ async fn component(action: &str, which: &str) -> Result<()> {
     Ok(())
 }
 
-async fn api_server_down(name: &Name<'_>) -> Result<()> {
+pub async fn api_server_down(name: &Name<'_>) -> Result<()> {
     component("stop", "apiserver").await?;
     tokio::time::sleep(OUTAGE).await;
     component("start", "apiserver").await?;
