@@ -291,6 +291,7 @@ fn is_healthy(name: &DnsFailover) -> bool {
     };
     status.observed_generation == name.metadata.generation
         && status.conditions.is_true(condition::READY)
+        && !status.conditions.is_true(condition::RECONCILING)
         && status.regions.len() == REGIONS.len()
         && status.regions.iter().all(is_fine)
         && status.vantage_points.iter().all(|point| point.state == VantagePointState::Fine)

@@ -89,7 +89,7 @@ impl ExternalDns {
         let mut agreement = Agreement::default();
         let live = self.read(wanted.name()).await?;
         let behind = match &live {
-            Some(live) if endpoint::is_same(live, &self.object(wanted, Some(live))) => endpoint::not_taken(live),
+            Some(live) if live.spec == self.spec(wanted) => endpoint::not_taken(live),
             _ => Some(format!("{} is not as it was published", self.place(wanted.name()))),
         };
         match behind {
@@ -134,9 +134,13 @@ impl ExternalDns {
                 resource_version: live.and_then(ResourceExt::resource_version),
                 ..meta
             },
-            spec: DNSEndpointSpec { endpoints: endpoint::endpoints(wanted, self.routing) },
+            spec: self.spec(wanted),
             status: None,
         }
+    }
+
+    fn spec(&self, wanted: &RecordSet) -> DNSEndpointSpec {
+        DNSEndpointSpec { endpoints: endpoint::endpoints(wanted, self.routing) }
     }
 
     fn place(&self, name: &DnsName) -> String {

@@ -148,6 +148,7 @@ async fn a_name_is_told_when_external_dns_has_looked_at_it() {
     assert!(!publisher.agreement(&wanted).await.unwrap().is_complete(), "nobody has looked");
     kept.object.lock().unwrap().as_mut().unwrap()["status"] = json!({"observedGeneration": 1});
     assert!(publisher.agreement(&wanted).await.unwrap().is_complete());
+    assert!(publisher.agreement(&set(1, 0)).await.unwrap().is_complete(), "who claims it is no matter");
     kept.object.lock().unwrap().as_mut().unwrap()["spec"]["endpoints"][0]["targets"] = json!(["192.0.2.66"]);
     assert!(!publisher.agreement(&wanted).await.unwrap().is_complete(), "somebody has edited it");
 }
