@@ -1,6 +1,7 @@
 //! Reads what a pass looks at: stores and offers each time, Secrets seldom, because a pass is made every second.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use rtcfleet_crds::turn_region::Mode;
 use super::build::admin_secret_name;
 use super::memory::Seldom;
 use super::observed::{LeftOut, Observed, Why, prober_pods};
-use super::validate::{ManagedName, Members, Provider, SecretEntry};
+use super::validate::{ManagedName, Members, Provider, SecretEntry, ServicePrincipal};
 use crate::context::Ctx;
 use crate::identity::Identity;
 use crate::kube_io::{self, IoError, Packed};
 use crate::publish::Publisher;
+use crate::publish::azure::{ClientSecret, Credentials, MayWrite, ProfileId, TrafficManager};
 use crate::publish::external_dns::ExternalDns;
 use crate::publish::rfc2136::{NoKey, NoSettings, Rfc2136, Settings, TsigKey};
 use crate::turnregion::caches::{Caches, Guarded};
@@ -102,6 +104,12 @@ pub enum NoPublisher {
     Key { entry: SecretEntry, why: String },
     #[error("spec.provider.rfc2136.servers: {0}")]
     Settings(String),
+    #[error(
+        "spec.provider.azureTrafficManager: nobody to sign in as: write credentials: {{tenantId, clientId, secretRef: {{name}}}}, or give the operator a workload identity, with the label azure.workload.identity/use: \"true\" on its pods and the annotation azure.workload.identity/client-id on its service account (docs/dns-providers.md)"
+    )]
+    NoIdentity,
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
 }
 
 /// Secrets, if they were not read a short while ago. What was read last stays while the API server does not answer.
@@ -164,7 +172,35 @@ fn publisher(
         Provider::ExternalDns { labels, routing } => {
             Arc::new(ExternalDns::new(ctx.client.clone(), name.identity.clone(), labels.clone(), *routing))
         }
+        Provider::AzureTrafficManager { profile, credentials } => {
+            Arc::new(traffic_manager(name, profile, credentials.as_ref(), secret, ctx)?)
+        }
     })
+}
+
+fn traffic_manager(
+    name: &ManagedName,
+    profile: &ProfileId,
+    credentials: Option<&ServicePrincipal>,
+    secret: &str,
+    ctx: &Ctx,
+) -> Result<TrafficManager, NoPublisher> {
+    let cloud = &ctx.settings.azure;
+    let credentials = match (credentials, &cloud.workload_identity) {
+        (Some(ServicePrincipal { tenant, client, secret: _ }), _) => {
+            Credentials::Secret { tenant: tenant.clone(), client: client.clone(), secret: ClientSecret::new(secret) }
+        }
+        (None, Some(identity)) => Credentials::WorkloadIdentity(identity.clone()),
+        (None, None) => return Err(NoPublisher::NoIdentity),
+    };
+    let (leadership, clock) = (ctx.leadership.clone(), Arc::clone(&ctx.clock));
+    let may_write: MayWrite = Arc::new(move || leadership.fence(clock.instant()).is_some());
+    // Names differ from each other, so that those that fail together do not come back together.
+    let mut seed = DefaultHasher::new();
+    name.identity.uid.hash(&mut seed);
+    let clock = Arc::clone(&ctx.clock);
+    TrafficManager::new(profile.clone(), cloud, credentials, clock, may_write, seed.finish())
+        .map_err(|error| NoPublisher::Tls(error.to_string()))
 }
 
 /// Of all certificates together. None unless each of them says who its authorities are: then they are public ones.

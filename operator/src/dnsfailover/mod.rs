@@ -374,11 +374,12 @@ async fn run_probers(
     }
 }
 
-/// The API server and the DNS servers: a prober that reaches none of them is cut off, whatever it says of relays.
+/// The API server and who answers for the name: a prober that reaches none of them is cut off, whatever it says of relays.
 fn canaries(valid: &ManagedName, settings: &Settings) -> Vec<String> {
     let servers = match &valid.provider {
         Provider::Rfc2136 { servers, .. } => servers.iter().map(Server::place).collect(),
         Provider::ExternalDns { .. } => Vec::new(),
+        Provider::AzureTrafficManager { .. } => vec![settings.azure.resource_manager.place()],
     };
     settings.api_server.iter().cloned().chain(servers).collect()
 }
