@@ -53,11 +53,11 @@ async fn a_region_without_an_endpoint_is_named_when_all_others_are_done() {
 
 #[tokio::test]
 async fn a_profile_that_cannot_be_used_is_left_alone() {
-    for (routing, is_disabled, told) in
-        [("Performance", false, "routes by Performance"), ("Weighted", true, "is disabled")]
+    for (routing, status, told) in
+        [("Performance", "Enabled", "routes by Performance"), ("Weighted", "Disabled", "is disabled")]
     {
         let azure = Azure::start(routing, &[("a", false, 1, 1)]).await;
-        azure.with(|state| state.is_disabled = is_disabled);
+        azure.with(|state| state.profile_status = Some(status));
         let error = publish(&leader(&azure, "op"), &parts(&[("a", 100)])).await.unwrap_err();
         assert!(error.to_string().contains(told), "{error}");
         assert_eq!((error.category(), error.reason()), (Category::UserMustAct, "AzureProfileUnusable"));

@@ -82,7 +82,7 @@ pub fn parts(parts: &[(&str, u32)]) -> RecordSet {
 
 pub async fn publish(publisher: &TrafficManager, wanted: &RecordSet) -> Result<Outcome, AzureError> {
     match publisher.publish(wanted, &Expected::Nothing).await {
-        Ok(published) => Ok(published.outcome),
+        Ok(done) => Ok(done.outcome),
         Err(PublishError::Azure(error)) => Err(error),
         Err(error) => panic!("{error}"),
     }

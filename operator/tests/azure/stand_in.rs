@@ -51,7 +51,8 @@ pub enum Fault {
 pub struct State {
     pub endpoints: BTreeMap<String, Endpoint>,
     pub routing: &'static str,
-    pub is_disabled: bool,
+    /// Enabled unless written.
+    pub profile_status: Option<&'static str>,
     /// Of the next requests to the resource manager, one each.
     pub faults: VecDeque<Fault>,
     /// Tokens that are taken, and whose they are.
@@ -240,7 +241,7 @@ impl State {
             })
         };
         json!({"name": PROFILE, "type": "Microsoft.Network/trafficManagerProfiles", "properties": {
-            "profileStatus": if self.is_disabled { "Disabled" } else { "Enabled" },
+            "profileStatus": self.profile_status.unwrap_or("Enabled"),
             "trafficRoutingMethod": self.routing,
             "dnsConfig": {"relativeName": PROFILE, "fqdn": "turn.example.trafficmanager.net", "ttl": 30},
             "endpoints": self.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
