@@ -18,7 +18,7 @@ use crate::context::Ctx;
 use crate::identity::Identity;
 use crate::kube_io::{self, IoError, Packed};
 use crate::publish::Publisher;
-use crate::publish::azure::{ClientSecret, Credentials, MayWrite, ProfileId, TrafficManager};
+use crate::publish::azure::{ClientSecret, Cloud, Credentials, MayWrite, ProfileId, TrafficManager};
 use crate::publish::external_dns::ExternalDns;
 use crate::publish::rfc2136::{NoKey, NoSettings, Rfc2136, Settings, TsigKey};
 use crate::turnregion::caches::{Caches, Guarded};
@@ -186,13 +186,7 @@ fn traffic_manager(
     ctx: &Ctx,
 ) -> Result<TrafficManager, NoPublisher> {
     let cloud = &ctx.settings.azure;
-    let credentials = match (credentials, &cloud.workload_identity) {
-        (Some(ServicePrincipal { tenant, client, secret: _ }), _) => {
-            Credentials::Secret { tenant: tenant.clone(), client: client.clone(), secret: ClientSecret::new(secret) }
-        }
-        (None, Some(identity)) => Credentials::WorkloadIdentity(identity.clone()),
-        (None, None) => return Err(NoPublisher::NoIdentity),
-    };
+    let credentials = self::credentials(credentials, cloud, secret)?;
     let (leadership, clock) = (ctx.leadership.clone(), Arc::clone(&ctx.clock));
     let may_write: MayWrite = Arc::new(move || leadership.fence(clock.instant()).is_some());
     // Names differ from each other, so that those that fail together do not come back together.
@@ -201,6 +195,19 @@ fn traffic_manager(
     let clock = Arc::clone(&ctx.clock);
     TrafficManager::new(profile.clone(), cloud, credentials, clock, may_write, seed.finish())
         .map_err(|error| NoPublisher::Tls(error.to_string()))
+}
+
+/// Those of the object come before the operator's own.
+fn credentials(written: Option<&ServicePrincipal>, cloud: &Cloud, secret: &str) -> Result<Credentials, NoPublisher> {
+    match (written, &cloud.workload_identity) {
+        (Some(ServicePrincipal { tenant, client, secret: _ }), _) => Ok(Credentials::Secret {
+            tenant: tenant.clone(),
+            client: client.clone(),
+            secret: ClientSecret::new(secret),
+        }),
+        (None, Some(identity)) => Ok(Credentials::WorkloadIdentity(identity.clone())),
+        (None, None) => Err(NoPublisher::NoIdentity),
+    }
 }
 
 /// Of all certificates together. None unless each of them says who its authorities are: then they are public ones.
@@ -215,4 +222,31 @@ async fn authorities(secrets: &Api<Secret>, certificates: &[String]) -> Result<O
         }
     }
     Ok((!all.is_empty()).then(|| all.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::azure::WorkloadIdentity;
+
+    #[test]
+    fn the_credentials_of_an_object_come_before_the_identity_of_the_operator() {
+        let cloud = |workload_identity| Cloud {
+            resource_manager: "https://management.azure.com".parse().unwrap(),
+            authority: "https://login.microsoftonline.com".parse().unwrap(),
+            workload_identity,
+        };
+        let own = WorkloadIdentity { tenant: "t".into(), client: "operator".into(), token_file: "/token".into() };
+        let entry = SecretEntry { name: "azure".into(), key: "secret".into() };
+        let written = ServicePrincipal { tenant: "t".into(), client: "written".into(), secret: entry };
+        let client = |written, own| {
+            let found = credentials(written, &cloud(own), "s").map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.client().to_owned())
+        };
+        assert_eq!(client(Some(&written), Some(own.clone())).unwrap(), "written");
+        assert_eq!(client(None, Some(own)).unwrap(), "operator");
+        let told = client(None, None).unwrap_err();
+        assert!(told.contains("write credentials: {tenantId, clientId, secretRef: {name}}"), "{told}");
+        assert!(told.contains("azure.workload.identity/use: \"true\""), "{told}");
+    }
 }

@@ -172,7 +172,9 @@ proptest! {
     fn what_is_done_is_what_is_wanted_and_is_not_done_again(live in profiles(), wanted in wishes()) {
         let mut now = live.clone();
         let Change { patches, missing } = change(&id(), &live, &wanted).unwrap();
-        patches.iter().for_each(|patch| apply(&mut now, patch));
+        for patch in &patches {
+            apply(&mut now, patch);
+        }
         prop_assert_eq!(change(&id(), &now, &wanted).unwrap(), Change { patches: vec![], missing });
         let mut named = named(&now, &wanted);
         let any = named.iter().any(|one| one.percent > 0);
