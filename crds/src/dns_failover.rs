@@ -380,10 +380,10 @@ pub struct AzureTrafficManager {
     #[schemars(length(min = 36, max = 36), regex(pattern = "^[-0-9a-fA-F]+$"))]
     pub subscription_id: String,
     /// The resource group of the profile.
-    #[schemars(length(min = 1, max = 90))]
+    #[schemars(length(min = 1, max = 90), regex(pattern = r"^[-._()a-zA-Z0-9]*[-_()a-zA-Z0-9]$"))]
     pub resource_group: String,
-    /// Name of the profile. Its routing method must be Weighted.
-    #[schemars(length(min = 1, max = 260))]
+    /// Name of the profile. Its routing method is Weighted, or Priority, which sends all callers to the region with the largest part.
+    #[schemars(length(min = 1, max = 260), regex(pattern = r"^[-_a-zA-Z0-9]([-._a-zA-Z0-9]*[-_a-zA-Z0-9])?$"))]
     pub profile: String,
     /// Who the operator signs in as. Default: the workload identity of its service account.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! Flags. Those of `run` have an environment variable each, for the pod's manifest.
 
+mod azure;
 mod dns;
 mod plan;
 mod simulate;
@@ -9,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+pub use self::azure::Azure;
 pub use self::dns::{Dns, DnsCheck, DnsCommand};
 pub use self::plan::Plan;
 pub use self::simulate::Simulate;
@@ -27,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the controllers
-    Run(Run),
+    Run(Box<Run>),
     /// Print the last decisions about a resource, with what they were made from
     Explain(Explain),
     /// Say whether this installation is in working order: the CRDs, and a replica that acts and is ready
@@ -75,6 +77,8 @@ pub struct Run {
     /// Name of the Lease that decides which replica acts
     #[arg(long, env = "LEASE_NAME", default_value = LEASE)]
     pub lease_name: String,
+    #[command(flatten)]
+    pub azure: Azure,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use kube::Client;
 
 use crate::{
     admin::Health, backoff::Backoff, ca::Ca, clock::Clock, decisions::Decisions, kube_io::Recorder, leader::Leadership,
-    metrics::Metrics, node_client::NodeApi, turnregion::offer::Offers,
+    metrics::Metrics, node_client::NodeApi, publish::azure::Cloud, turnregion::offer::Offers,
 };
 
 /// What the flags say, as far as controllers need it.
@@ -24,6 +24,8 @@ pub struct Settings {
     pub media_node_image: String,
     /// The cluster's own networks, which nodes refuse as peers unless a region opens them.
     pub cluster_networks: Vec<IpNet>,
+    /// For names that a profile of Azure Traffic Manager answers for.
+    pub azure: Cloud,
 }
 
 /// Shared by all controllers.

@@ -14,7 +14,7 @@ use operator::{
 #[tokio::main]
 async fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(args) => run::run(args).await,
+        Command::Run(args) => run::run(*args).await,
         Command::Explain(args) => printed("explain", explain::explain(args).await, |_| false),
         Command::Check(args) => printed("check", check::check(args).await, |_| false),
         Command::Plan(args) => {

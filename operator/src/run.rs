@@ -180,6 +180,7 @@ async fn act(
             api_server: args.kubernetes_service_host.map(|host| host_port(&host, args.kubernetes_service_port)),
             media_node_image: args.media_node_image,
             cluster_networks,
+            azure: args.azure.cloud(),
         },
         client,
         metrics,

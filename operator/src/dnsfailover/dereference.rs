@@ -1,6 +1,7 @@
 //! Reads what a pass looks at: stores and offers each time, Secrets seldom, because a pass is made every second.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use rtcfleet_crds::turn_region::Mode;
 use super::build::admin_secret_name;
 use super::memory::Seldom;
 use super::observed::{LeftOut, Observed, Why, prober_pods};
-use super::validate::{ManagedName, Members, Provider, SecretEntry};
+use super::validate::{ManagedName, Members, Provider, SecretEntry, ServicePrincipal};
 use crate::context::Ctx;
 use crate::identity::Identity;
 use crate::kube_io::{self, IoError, Packed};
 use crate::publish::Publisher;
+use crate::publish::azure::{ClientSecret, Cloud, Credentials, MayWrite, ProfileId, TrafficManager};
 use crate::publish::external_dns::ExternalDns;
 use crate::publish::rfc2136::{NoKey, NoSettings, Rfc2136, Settings, TsigKey};
 use crate::turnregion::caches::{Caches, Guarded};
@@ -102,6 +104,12 @@ pub enum NoPublisher {
     Key { entry: SecretEntry, why: String },
     #[error("spec.provider.rfc2136.servers: {0}")]
     Settings(String),
+    #[error(
+        "spec.provider.azureTrafficManager: nobody to sign in as: write credentials: {{tenantId, clientId, secretRef: {{name}}}}, or give the operator a workload identity, with the label azure.workload.identity/use: \"true\" on its pods and the annotation azure.workload.identity/client-id on its service account (docs/dns-providers.md)"
+    )]
+    NoIdentity,
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
 }
 
 /// Secrets, if they were not read a short while ago. What was read last stays while the API server does not answer.
@@ -164,7 +172,42 @@ fn publisher(
         Provider::ExternalDns { labels, routing } => {
             Arc::new(ExternalDns::new(ctx.client.clone(), name.identity.clone(), labels.clone(), *routing))
         }
+        Provider::AzureTrafficManager { profile, credentials } => {
+            Arc::new(traffic_manager(name, profile, credentials.as_ref(), secret, ctx)?)
+        }
     })
+}
+
+fn traffic_manager(
+    name: &ManagedName,
+    profile: &ProfileId,
+    credentials: Option<&ServicePrincipal>,
+    secret: &str,
+    ctx: &Ctx,
+) -> Result<TrafficManager, NoPublisher> {
+    let cloud = &ctx.settings.azure;
+    let credentials = self::credentials(credentials, cloud, secret)?;
+    let (leadership, clock) = (ctx.leadership.clone(), Arc::clone(&ctx.clock));
+    let may_write: MayWrite = Arc::new(move || leadership.fence(clock.instant()).is_some());
+    // Names differ from each other, so that those that fail together do not come back together.
+    let mut seed = DefaultHasher::new();
+    name.identity.uid.hash(&mut seed);
+    let clock = Arc::clone(&ctx.clock);
+    TrafficManager::new(profile.clone(), cloud, credentials, clock, may_write, seed.finish())
+        .map_err(|error| NoPublisher::Tls(error.to_string()))
+}
+
+/// Those of the object come before the operator's own.
+fn credentials(written: Option<&ServicePrincipal>, cloud: &Cloud, secret: &str) -> Result<Credentials, NoPublisher> {
+    match (written, &cloud.workload_identity) {
+        (Some(ServicePrincipal { tenant, client, secret: _ }), _) => Ok(Credentials::Secret {
+            tenant: tenant.clone(),
+            client: client.clone(),
+            secret: ClientSecret::new(secret),
+        }),
+        (None, Some(identity)) => Ok(Credentials::WorkloadIdentity(identity.clone())),
+        (None, None) => Err(NoPublisher::NoIdentity),
+    }
 }
 
 /// Of all certificates together. None unless each of them says who its authorities are: then they are public ones.
@@ -179,4 +222,31 @@ async fn authorities(secrets: &Api<Secret>, certificates: &[String]) -> Result<O
         }
     }
     Ok((!all.is_empty()).then(|| all.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::azure::WorkloadIdentity;
+
+    #[test]
+    fn the_credentials_of_an_object_come_before_the_identity_of_the_operator() {
+        let cloud = |workload_identity| Cloud {
+            resource_manager: "https://management.azure.com".parse().unwrap(),
+            authority: "https://login.microsoftonline.com".parse().unwrap(),
+            workload_identity,
+        };
+        let own = WorkloadIdentity { tenant: "t".into(), client: "operator".into(), token_file: "/token".into() };
+        let entry = SecretEntry { name: "azure".into(), key: "secret".into() };
+        let written = ServicePrincipal { tenant: "t".into(), client: "written".into(), secret: entry };
+        let client = |written, own| {
+            let found = credentials(written, &cloud(own), "s").map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.client().to_owned())
+        };
+        assert_eq!(client(Some(&written), Some(own.clone())).unwrap(), "written");
+        assert_eq!(client(None, Some(own)).unwrap(), "operator");
+        let told = client(None, None).unwrap_err();
+        assert!(told.contains("write credentials: {tenantId, clientId, secretRef: {name}}"), "{told}");
+        assert!(told.contains("azure.workload.identity/use: \"true\""), "{told}");
+    }
 }

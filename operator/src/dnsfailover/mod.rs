@@ -374,11 +374,12 @@ async fn run_probers(
     }
 }
 
-/// The API server and the DNS servers: a prober that reaches none of them is cut off, whatever it says of relays.
+/// The API server and who answers for the name: a prober that reaches none of them is cut off, whatever it says of relays.
 fn canaries(valid: &ManagedName, settings: &Settings) -> Vec<String> {
     let servers = match &valid.provider {
         Provider::Rfc2136 { servers, .. } => servers.iter().map(Server::place).collect(),
         Provider::ExternalDns { .. } => Vec::new(),
+        Provider::AzureTrafficManager { .. } => vec![settings.azure.resource_manager.place()],
     };
     settings.api_server.iter().cloned().chain(servers).collect()
 }
@@ -636,4 +637,31 @@ fn retry(object: Arc<Guarded>, error: &Error, state: Arc<State>) -> Action {
 
 fn reference(object: &Guarded) -> ObjectRef {
     ObjectRef::new(KIND, &object.namespace().unwrap_or_default(), &object.meta().name.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::test_support::managed;
+    use super::*;
+
+    #[test]
+    fn probers_are_cut_off_where_they_reach_neither_the_cluster_nor_who_answers() {
+        let settings = Settings {
+            namespace: "rtc-fleet-system".into(),
+            pod_name: "operator-0".into(),
+            pod_ip: None,
+            api_server: Some("10.96.0.1:443".into()),
+            media_node_image: "media-node".into(),
+            cluster_networks: vec![],
+            azure: crate::publish::azure::Cloud {
+                resource_manager: "https://management.azure.com".parse().unwrap(),
+                authority: "https://login.microsoftonline.com".parse().unwrap(),
+                workload_identity: None,
+            },
+        };
+        let azure = "{provider: {azureTrafficManager: {subscriptionId: s, resourceGroup: g, profile: p}}}";
+        for (spec, second) in [("{}", "192.0.2.53:53"), (azure, "management.azure.com:443")] {
+            assert_eq!(canaries(&managed(spec), &settings), ["10.96.0.1:443", second], "{spec}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::error::{Categorised, Category};
 use crate::failover::policy::Policy;
 use crate::failover::validate as core;
 use crate::identity::{Identity, NoIdentity};
+use crate::publish::azure::ProfileId;
 use crate::publish::external_dns::Routing;
 use crate::publish::rfc2136::{Algorithm, NoServer, Server};
 use crate::publish::{DnsName, NoDnsName, NoOwner, NoRecordSet, Owner, Ttl};
@@ -41,8 +42,10 @@ pub enum ValidateError {
     Server(#[from] NoServer),
     #[error("spec.provider: write exactly one of rfc2136, externalDns and azureTrafficManager")]
     NotOneProvider,
-    #[error("spec.provider.{0}: this release cannot publish there yet: write rfc2136 or externalDns")]
-    ProviderUnsupported(&'static str),
+    #[error(
+        "spec.regionNames: azureTrafficManager answers for one name, and publishes none of regions: remove regionNames, or write another provider"
+    )]
+    NoRegionNames,
     #[error(
         "spec.vantagePoints[{name}].url: {url:?} is not https://HOST:PORT: write such as https://probe.example.org:9443"
     )]
@@ -53,10 +56,7 @@ pub enum ValidateError {
 
 impl Categorised for ValidateError {
     fn reason(&self) -> &'static str {
-        match self {
-            Self::ProviderUnsupported(_) => "ProviderUnsupported",
-            _ => "InvalidSpec",
-        }
+        "InvalidSpec"
     }
 
     fn category(&self) -> Category {
@@ -69,7 +69,7 @@ impl Categorised for ValidateError {
             | Self::Ttl(_)
             | Self::Server(_)
             | Self::NotOneProvider
-            | Self::ProviderUnsupported(_)
+            | Self::NoRegionNames
             | Self::Url { .. } => Category::UserMustAct,
         }
     }
@@ -122,8 +122,28 @@ pub struct Probers {
 /// Who answers for the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
-    Rfc2136 { zone: DnsName, servers: Vec<Server>, key: Key },
-    ExternalDns { labels: BTreeMap<String, String>, routing: Routing },
+    Rfc2136 {
+        zone: DnsName,
+        servers: Vec<Server>,
+        key: Key,
+    },
+    ExternalDns {
+        labels: BTreeMap<String, String>,
+        routing: Routing,
+    },
+    /// Without credentials the operator is who the cluster says that it is.
+    AzureTrafficManager {
+        profile: ProfileId,
+        credentials: Option<ServicePrincipal>,
+    },
+}
+
+/// Who signs in at Azure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePrincipal {
+    pub tenant: String,
+    pub client: String,
+    pub secret: SecretEntry,
 }
 
 /// A key that updates are signed with.
@@ -153,13 +173,14 @@ impl Provider {
     pub fn secret(&self) -> Option<&SecretEntry> {
         match self {
             Self::Rfc2136 { key, .. } => Some(&key.secret),
+            Self::AzureTrafficManager { credentials, .. } => credentials.as_ref().map(|one| &one.secret),
             Self::ExternalDns { .. } => None,
         }
     }
 
     /// It is told how regions share the callers, instead of one list of addresses.
     pub fn weighs_regions(&self) -> bool {
-        matches!(self, Self::ExternalDns { routing: Routing::Weighted, .. })
+        matches!(self, Self::ExternalDns { routing: Routing::Weighted, .. } | Self::AzureTrafficManager { .. })
     }
 }
 
@@ -186,6 +207,9 @@ fn read(object: &DnsFailover, mistakes: &mut Vec<ValidateError>) -> Option<Manag
     };
     let hostname = name("hostname", &spec.hostname, mistakes);
     let provider = hostname.as_ref().and_then(|hostname| provider(&spec.provider, hostname, mistakes));
+    if spec.region_names == Some(true) && matches!(provider, Some(Provider::AzureTrafficManager { .. })) {
+        mistakes.push(ValidateError::NoRegionNames);
+    }
     let points = spec.vantage_points.iter().flatten().filter_map(|one| kept(point(one), mistakes)).collect();
     let policy = policy?;
     let ttl = kept(Ttl::new(u32::try_from(policy.ttl.as_secs()).unwrap_or(u32::MAX)), mistakes);
@@ -231,15 +255,26 @@ fn provider(written: &crd::Provider, hostname: &DnsName, mistakes: &mut Vec<Vali
                 Some(crd::ExternalDnsRouting::Weighted) => Routing::Weighted,
             },
         }),
-        (None, None, Some(_)) => {
-            mistakes.push(ValidateError::ProviderUnsupported("azureTrafficManager"));
-            None
-        }
+        (None, None, Some(azure)) => Some(azure_traffic_manager(azure)),
         _ => {
             mistakes.push(ValidateError::NotOneProvider);
             None
         }
     }
+}
+
+fn azure_traffic_manager(written: &crd::AzureTrafficManager) -> Provider {
+    let crd::AzureTrafficManager { subscription_id, resource_group, profile, credentials } = written;
+    let principal = |crd::AzureCredentials { tenant_id, client_id, secret_ref }: &crd::AzureCredentials| {
+        let (tenant, client) = (tenant_id.clone(), client_id.clone());
+        ServicePrincipal { tenant, client, secret: SecretEntry::of(secret_ref) }
+    };
+    let profile = ProfileId {
+        subscription: subscription_id.clone(),
+        resource_group: resource_group.clone(),
+        profile: profile.clone(),
+    };
+    Provider::AzureTrafficManager { profile, credentials: credentials.as_ref().map(principal) }
 }
 
 fn rfc2136(written: &crd::Rfc2136, hostname: &DnsName, mistakes: &mut Vec<ValidateError>) -> Option<Provider> {
@@ -306,6 +341,10 @@ mod tests {
             ("{ttl: soon, provider: {externalDns: {}}}", "spec.ttl: \"soon\" is not a duration"),
             ("{provider: {}}", "spec.provider: write exactly one of"),
             (
+                "{regionNames: true, provider: {azureTrafficManager: {subscriptionId: s, resourceGroup: g, profile: p}}}",
+                "spec.regionNames: azureTrafficManager answers for one name",
+            ),
+            (
                 "{vantagePoints: [{name: a, url: 'https://probe.example.org/metrics'}]}",
                 "spec.vantagePoints[a].url: \"https://probe.example.org/metrics\" is not https://HOST:PORT",
             ),
@@ -317,6 +356,18 @@ mod tests {
             let told = refused(spec);
             assert!(told.contains(expected), "{spec}: {told}");
         }
+    }
+
+    #[test]
+    fn a_profile_is_changed_with_a_secret_or_by_the_operator_itself() {
+        let provider = |credentials: &str| {
+            let profile = format!("subscriptionId: s, resourceGroup: g, profile: p{credentials}");
+            validate(&object(&format!("{{provider: {{azureTrafficManager: {{{profile}}}}}}}"))).unwrap().provider
+        };
+        let itself = provider("");
+        assert!(itself.weighs_regions() && itself.secret().is_none(), "{itself:?}");
+        let principal = provider(", credentials: {tenantId: t, clientId: c, secretRef: {name: azure}}");
+        assert_eq!(principal.secret(), Some(&SecretEntry { name: "azure".into(), key: "secret".into() }));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{io, net::IpAddr};
 
+use super::azure::AzureError;
 use super::{Answer, DnsName};
 use crate::error::{Categorised, Category};
 use crate::kube_io::IoError;
@@ -70,6 +71,8 @@ pub enum PublishError {
     NoDnsEndpoints,
     #[error(transparent)]
     Kubernetes(IoError),
+    #[error(transparent)]
+    Azure(#[from] AzureError),
     #[error("a DNS message cannot be written: {what}")]
     Unwritable { what: String },
     /// No server did it, each for its own reason.
@@ -111,6 +114,7 @@ impl Categorised for PublishError {
             | Self::Alias { .. }
             | Self::NoDnsEndpoints => Category::UserMustAct,
             Self::Kubernetes(error) => error.category(),
+            Self::Azure(error) => error.category(),
             Self::Conflict { .. }
             | Self::Unresolved { .. }
             | Self::Connect { .. }
@@ -145,6 +149,7 @@ impl Categorised for PublishError {
             }
             Self::NoDnsEndpoints => "DnsEndpointsUnknown",
             Self::Kubernetes(error) => error.reason(),
+            Self::Azure(error) => error.reason(),
             Self::Unwritable { .. } => "InternalError",
             Self::Several(errors) => {
                 let category = self.category();

@@ -7,6 +7,7 @@
 
 mod agreement;
 mod answer;
+pub mod azure;
 mod error;
 pub mod external_dns;
 mod name;
