@@ -105,15 +105,28 @@ async fn the_operator_learns_who_and_where_it_is_and_which_image_nodes_run() -> 
 
 #[tokio::test]
 async fn the_operator_learns_which_networks_are_the_clusters() -> Result<()> {
-    let networks = |objects: &[Value]| -> Result<Vec<String>> {
-        let arguments = operator(objects)?["args"].as_array().context("args")?.clone();
-        let arguments = arguments.iter().filter_map(Value::as_str);
-        Ok(arguments.filter_map(|one| one.strip_prefix("--cluster-network=")).map(str::to_owned).collect())
-    };
-    ensure!(networks(&objects(&[]).await?)?.is_empty());
-    let two = networks(&objects(&["clusterNetworks={34.118.224.0/20,2600:1900::/48}"]).await?)?;
+    ensure!(flags(&objects(&[]).await?, "--cluster-network=")?.is_empty());
+    let written = objects(&["clusterNetworks={34.118.224.0/20,2600:1900::/48}"]).await?;
+    let two = flags(&written, "--cluster-network=")?;
     ensure!(two == ["34.118.224.0/20", "2600:1900::/48"], "{two:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_sovereign_cloud_is_told_to_the_operator() -> Result<()> {
+    ensure!(flags(&objects(&[]).await?, "--azure-")?.is_empty(), "what the webhook says would be overruled");
+    let (manager, authority) = ("https://management.usgovcloudapi.net", "https://login.microsoftonline.us");
+    let values = [&*format!("azure.resourceManager={manager}"), &*format!("azure.authority={authority}")];
+    let told = flags(&objects(&values).await?, "--azure-")?;
+    ensure!(told == [format!("resource-manager={manager}"), format!("authority={authority}")], "{told:?}");
+    Ok(())
+}
+
+/// What stands behind the prefix, of the operator's arguments that begin with it.
+fn flags(objects: &[Value], prefix: &str) -> Result<Vec<String>> {
+    let arguments = operator(objects)?["args"].as_array().context("args")?.clone();
+    let arguments = arguments.iter().filter_map(Value::as_str);
+    Ok(arguments.filter_map(|one| one.strip_prefix(prefix)).map(str::to_owned).collect())
 }
 
 /// The container of the operator's Deployment.

@@ -19,6 +19,7 @@ async fn wrong_values_are_refused_with_their_path() -> Result<()> {
         ("an unknown pull policy", "image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
         ("a text for a switch", "crds.install=maybe", "at '/crds/install': got string, want boolean"),
         ("an address for a network", "clusterNetworks={34.118.224.0}", "at '/clusterNetworks/0': "),
+        ("a cloud without encryption", "azure.authority=http://login.example.org", "at '/azure/authority': "),
         ("no namespace's name", "rbac.secretNamespaces={Not_One}", "at '/rbac/secretNamespaces/0': "),
     ] {
         let finished = template(&[value]).await?;
