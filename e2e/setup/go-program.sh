@@ -13,6 +13,8 @@ external-dns) package=sigs.k8s.io/external-dns takes="4 minutes" ;;             
 esac
 
 [ -x "$cache/bin/$name" ] || step "building $name (first time about $takes)"
+[ "$name" != external-dns ] || [ "$(go env GOTOOLCHAIN)" != local ] || at_least "$(go env GOVERSION | sed 's/^go//')" 1.26.1 ||
+    fail "go is $(go env GOVERSION), and external-dns needs Go 1.26.1 or newer" "https://go.dev/dl, or unset GOTOOLCHAIN, and go gets it by itself"
 mkdir -p "$cache/bin"
 cd "$repository/e2e/cluster/$name"
 CGO_ENABLED=0 go build -trimpath -o "$cache/bin/$name" "$package" ||

@@ -18,6 +18,9 @@ fail() {
     exit 1
 }
 
+# at_least HAVE WANT: true when version HAVE is WANT or newer.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
 # True when KUBECONFIG names a cluster that we have not made.
 foreign_cluster() {
     [ -n "${KUBECONFIG:-}" ] && [ "$KUBECONFIG" != "$state/kubeconfig" ]

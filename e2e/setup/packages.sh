@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients] [bench] [browser] [dns]
+# Installs the Debian packages whose programs are missing. Usage: packages.sh [build] [cluster] [clients] [bench] [browser] [dns] [clock]
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -51,9 +51,11 @@ for purpose in "$@"; do
         need /usr/sbin/pdns_server pdns-server
         need /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql pdns-backend-sqlite3
         need sqlite3 sqlite3
-        need /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 faketime
         ;;
-    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients, bench, browser or dns" ;;
+    clock)
+        need faketime faketime
+        ;;
+    *) fail "packages.sh: no such purpose: $purpose" "write build, cluster, clients, bench, browser, dns or clock" ;;
     esac
 done
 

@@ -3,8 +3,6 @@
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-# at_least HAVE WANT: true when version HAVE is WANT or newer.
-at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
 rust=$(cargo --version 2>/dev/null | cut -d ' ' -f 2) || true
 [ -n "$rust" ] || fail "no cargo in PATH" "install Rust 1.91 or newer: https://rustup.rs"

@@ -5,7 +5,7 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 foreign_cluster && fail "soak-dns breaks machines and the API server of the local cluster" "unset KUBECONFIG"
 cd "$repository"
-"$repository/e2e/setup/packages.sh" dns
+"$repository/e2e/setup/packages.sh" dns clock
 cargo build --locked -p media-node # a prober of a user's own
 step "mixed faults for ${DNS_SOAK_MINUTES:-30} minutes"
 use_cluster_tools

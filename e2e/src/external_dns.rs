@@ -1,7 +1,13 @@
 //! external-dns, outside of the cluster: it takes the DNSEndpoints of a namespace to a name server, for as long as a scenario
 //! needs it.
 
-use std::{fs::File, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::{Child, Command};
@@ -16,8 +22,10 @@ use crate::{
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(20);
 const METRICS: &str = "127.0.0.1:7979";
 
-/// The kind `DNSEndpoint` as external-dns publishes it. Installed while `body` runs, whatever becomes of it.
+/// The kind `DNSEndpoint` as external-dns publishes it. Installed while `body` runs, whatever becomes of it. For the local
+/// cluster: elsewhere it would be somebody's, with their objects.
 pub async fn with_kind(body: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    ensure!(cluster::is_local(), "DNSEndpoint's CRD is installed and removed in the local cluster alone");
     let file = definition()?;
     let file = file.to_str().context("a path in UTF-8")?;
     run(&["apply", "-f", file]).await?;
@@ -46,16 +54,22 @@ fn definition() -> Result<PathBuf> {
 }
 
 /// Killed when it is dropped, also by a panic.
-pub struct ExternalDns(Child);
+pub struct ExternalDns {
+    process: Child,
+    log: PathBuf,
+}
 
 impl ExternalDns {
     /// Looks every second, and at once when an object changes.
     pub fn start(namespace: &str, servers: &DnsServers) -> Result<Self> {
-        let log = cluster::state().join("logs/external-dns.log");
-        let log = File::create(&log).with_context(|| log.display().to_string())?;
+        let log_file = cluster::state().join("logs/external-dns.log");
+        let log = File::create(&log_file).with_context(|| log_file.display().to_string())?;
         let SocketAddr::V4(primary) = servers.primary() else { bail!("an address of IPv4") };
         let program = cluster::external_dns();
-        let child = Command::new(&program)
+        // It ends with the thread that starts it, so that no aborted run goes on writing.
+        let process = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(&program)
             .arg(format!("--kubeconfig={}", cluster::kubeconfig()?.display()))
             .args(["--source=crd", "--provider=rfc2136", "--registry=txt", "--txt-owner-id=e2e"])
             .args(["--managed-record-types=A", "--managed-record-types=AAAA"])
@@ -76,10 +90,15 @@ impl ExternalDns {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{}: build it with e2e/setup/go-program.sh external-dns", program.display()))?;
-        Ok(Self(child))
+        Ok(Self { process, log: log_file })
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     pub async fn ends(mut self) -> Result<()> {
-        self.0.kill().await.context("external-dns does not end")
+        self.process.kill().await.context("external-dns does not end")
     }
 }

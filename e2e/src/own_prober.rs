@@ -15,8 +15,8 @@ use crate::{cluster, operator, scenario};
 /// This machine, as the cluster sees it.
 const ADDRESS: &str = scenario::OUTSIDE[0];
 const PORT: u16 = 9543;
-/// As Debian installs it. It puts itself between a program and the system's clock.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// Of Debian's faketime, below a folder of the architecture. It puts itself between a program and the system's clock.
+const FAKETIME: &str = "faketime/libfaketime.so.1";
 const CA_SECRET: &str = "rtc-fleet-admin-ca";
 
 /// Killed when it is dropped, also by a panic.
@@ -45,9 +45,7 @@ impl OwnProber {
         for (file, text) in admin_files(client).await? {
             fs::write(at(file), text)?;
         }
-        let mut prober = Self { process: spawn(&folder)?, folder };
-        ensure!(prober.process.try_wait()?.is_none(), "media-node probe has ended at once");
-        Ok(prober)
+        Ok(Self { process: spawn(&folder)?, folder })
     }
 
     /// Steps its clock: so many seconds before or after ours from now on. What it measures by the monotonic clock goes on.
@@ -64,7 +62,9 @@ impl OwnProber {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// One that has ended before is an error: nobody was heard meanwhile.
     pub async fn ends(mut self) -> Result<()> {
+        ensure!(self.process.try_wait()?.is_none(), "media-node probe has ended by itself:\n{}", self.log());
         self.process.kill().await.context("media-node probe does not end")
     }
 }
@@ -80,14 +80,21 @@ fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
+fn faketime() -> Result<PathBuf> {
+    let folders = fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path().join(FAKETIME));
+    folders.into_iter().find(|path| path.exists()).context("faketime is missing: run e2e/setup/packages.sh clock")
+}
+
 fn spawn(folder: &TempDir) -> Result<Child> {
-    ensure!(fs::exists(FAKETIME)?, "{FAKETIME} is missing: install Debian's faketime");
     fs::write(clock(folder), "+0")?;
     let log = fs::File::create(folder.path().join("log"))?;
-    Command::new(program()?)
+    // It ends with the thread that starts it, so that no aborted run keeps the port.
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(program()?)
         .args(["probe", "--config"])
         .arg(folder.path().join("probe.yaml"))
-        .env("LD_PRELOAD", FAKETIME)
+        .env("LD_PRELOAD", faketime()?)
         .env("FAKETIME_TIMESTAMP_FILE", clock(folder))
         .env("FAKETIME_NO_CACHE", "1")
         .env("DONT_FAKE_MONOTONIC", "1")

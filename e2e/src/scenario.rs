@@ -68,7 +68,8 @@ async fn alone() -> Result<File> {
     let path = cluster::cache().context("no home folder")?.join("scenarios.lock");
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     let mut told = false;
-    wait::until("no other scenario uses the machines", Duration::from_mins(15), async || {
+    // The longest one, half an hour of faults, takes a bit more than that.
+    wait::until("no other scenario uses the machines", Duration::from_mins(45), async || {
         if let Err(held) = file.try_lock() {
             if !told {
                 eprintln!("another run of the scenarios uses the machines: this one waits");

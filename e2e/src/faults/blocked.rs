@@ -47,7 +47,7 @@ impl Blocked {
     /// UDP from relayed addresses of a machine to others, in both families: what peers send arrives, and what callers send to
     /// them is lost on its way, without a word.
     pub fn sent_from_relayed(node: &str, ports: &RangeInclusive<u16>) -> Result<Self> {
-        Self::put_up(format!("{NETNS_PREFIX}{node}"), &relayed_rules(ports)[1..])
+        Self::put_up(format!("{NETNS_PREFIX}{node}"), &[sent_rule(ports)])
     }
 
     /// All that a pod sends to machines, and through them to Services: it is heard by other pods, and reaches nothing itself.
@@ -97,11 +97,12 @@ fn listener_rules(port: u16) -> Vec<String> {
 }
 
 fn relayed_rules(ports: &RangeInclusive<u16>) -> Vec<String> {
-    let ports = format!("{}:{}", ports.start(), ports.end());
-    vec![
-        format!("INPUT ! -i lo -p udp --dport {ports} --sport 1024:65535"),
-        format!("OUTPUT ! -o lo -p udp --sport {ports} --dport 1024:65535"),
-    ]
+    let received = format!("INPUT ! -i lo -p udp --dport {}:{} --sport 1024:65535", ports.start(), ports.end());
+    vec![received, sent_rule(ports)]
+}
+
+fn sent_rule(ports: &RangeInclusive<u16>) -> String {
+    format!("OUTPUT ! -o lo -p udp --sport {}:{} --dport 1024:65535", ports.start(), ports.end())
 }
 
 fn pod_rules(address: Ipv4Addr) -> Vec<String> {

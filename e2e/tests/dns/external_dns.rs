@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     command::kubectl,
     cut::Cut,
-    dns, external_dns,
-    external_dns::ExternalDns,
+    dns::{self, Answer, DnsServers},
+    external_dns::{self, ExternalDns},
     monotonic::Moment,
     scenario::{self, HOST, Scenario},
     tell, wait,
@@ -22,31 +22,40 @@ const BACK_WITHIN: Duration = Duration::from_mins(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn external_dns_tells_what_the_operator_decides() -> Result<()> {
-    external_dns::with_kind(async || {
-        scenario::with("dns-external", async |scenario| {
-            dns::with(async |servers| {
-                let external = ExternalDns::start(&scenario.namespace, servers)?;
-                let spec = json!({
-                    "provider": {"externalDns": {"labels": {"publish": "yes"}}},
-                    "safety": {"holdDown": "1s", "maxHoldDown": "1s"},
-                    "failback": {"steps": [100]},
-                });
-                let name = Name::made(&scenario, servers, spec).await?;
-                let outcome = Box::pin(followed(&name)).await;
-                name.watcher.end().await?;
-                external.ends().await?;
-                outcome
-            })
-            .await
-        })
-        .await
+    scenario::with("dns-external", async |scenario| {
+        external_dns::with_kind(async || dns::with(async |servers| published(&scenario, servers).await).await).await
     })
     .await
+}
+
+async fn published(scenario: &Scenario, servers: &mut DnsServers) -> Result<()> {
+    let external = ExternalDns::start(&scenario.namespace, servers)?;
+    let spec = json!({
+        "provider": {"externalDns": {"labels": {"publish": "yes"}}},
+        "safety": {"holdDown": "1s", "maxHoldDown": "1s"},
+        "failback": {"steps": [100]},
+    });
+    let outcome = async {
+        let name = Name::made(scenario, servers, spec).await?;
+        let outcome = Box::pin(followed(&name)).await;
+        if outcome.is_err() {
+            eprintln!("{}\n{}", name.told().await, name.watcher.history());
+        }
+        let ended = name.watcher.end().await;
+        outcome.and(ended.map(drop))
+    }
+    .await;
+    if outcome.is_err() {
+        eprintln!("{}", external.log());
+    }
+    let ended = external.ends().await;
+    outcome.and(ended)
 }
 
 async fn followed(name: &Name<'_>) -> Result<()> {
     let began = Moment::now()?;
     name.tells_all(began, TOLD_WITHIN).await?;
+    let told = Moment::now()?;
     let written = endpoint(name.scenario, HOST).await?;
     ensure!(written["metadata"]["labels"]["publish"] == "yes", "{written:#}");
     ensure!(written["metadata"]["ownerReferences"][0]["name"] == NAME, "{written:#}");
@@ -58,6 +67,7 @@ async fn followed(name: &Name<'_>) -> Result<()> {
     tell(&format!("by way of external-dns: every server answers without a region {took:?} after it is cut off"))?;
     cut.comes_back().await?;
     name.is_back(BACK_WITHIN).await?;
+    never_empty_since(name, told)?;
 
     weighted(name).await?;
 
@@ -67,6 +77,17 @@ async fn followed(name: &Name<'_>) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Before that the name was not there yet.
+fn never_empty_since(name: &Name<'_>, at: Moment) -> Result<()> {
+    let history = name.watcher.history();
+    for server in name.servers.both() {
+        let empty = |answer: &Answer| matches!(answer, Answer::Empty | Answer::NoSuchName);
+        let first = history.of(server).find(|seen| seen.at > at && empty(&seen.answer));
+        ensure!(first.is_none(), "{server} told a caller that there is nobody:\n{history}");
+    }
+    Ok(())
 }
 
 /// Name servers that take updates know no weights, so this is looked at where the published schema has let it in.

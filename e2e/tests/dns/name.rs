@@ -224,7 +224,8 @@ impl<'a> Name<'a> {
         certificate(self.scenario, &self.authority, region, days).await
     }
 
-    async fn told(&self) -> String {
+    /// What its status says, for people.
+    pub async fn told(&self) -> String {
         let object = self.names().get(NAME).await;
         object.map_or_else(
             |error| error.to_string(),

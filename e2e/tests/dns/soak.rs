@@ -87,12 +87,16 @@ fn drawn(random: &mut StdRng) -> [&'static Fault; 2] {
     }
 }
 
+fn number(variable: &str) -> Result<Option<u64>> {
+    let Ok(text) = env::var(variable) else { return Ok(None) };
+    text.parse().map(Some).with_context(|| format!("{variable}={text} is no number"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "half an hour: make soak-dns"]
 async fn mixed_faults_send_no_caller_away() -> Result<()> {
-    let number = |variable: &str| env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
-    let minutes = number(MINUTES_VARIABLE).unwrap_or(MINUTES);
-    let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
+    let minutes = number(MINUTES_VARIABLE)?.unwrap_or(MINUTES);
+    let seed = number(SEED_VARIABLE)?.unwrap_or_else(rand::random);
     tell(&format!("{minutes} minutes of mixed faults, {SEED_VARIABLE}={seed}"))?;
     let spec = json!({"safety": {"holdDown": "1s", "maxHoldDown": "1s"}, "failback": {"steps": [100]}});
     name::with("dns-soak", spec, async |name| {

@@ -17,7 +17,7 @@ use e2e::{
     scenario::HOST,
     tell, wait,
 };
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use rtcfleet_crds::{ConditionsExt, DnsFailover, DnsFailoverStatus, condition, dns_failover::VantagePointState};
 use serde_json::json;
@@ -29,6 +29,8 @@ const LONG_ENOUGH: Duration = Duration::from_secs(15);
 /// As long as the API server and the DNS servers are away.
 const OUTAGE: Duration = Duration::from_mins(1);
 pub const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
+/// A kubelet waits longer from one end of a process to the next, up to 5 minutes.
+const RUNS_AGAIN_WITHIN: Duration = Duration::from_mins(6);
 /// The vantage point beside the operator.
 const BESIDE: &str = "operator";
 /// The one that a user runs.
@@ -72,13 +74,23 @@ async fn watched() {
 
 pub async fn one_prober_killed(name: &Name<'_>) -> Result<()> {
     let before = name.prober(BESIDE).await?;
+    let restarts = restarts(&before);
     kill_pod(&name.pods(), &before.name_any()).await?;
-    let runs_again = |pod: &Pod| {
-        let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
-        status.is_some_and(|container| container.restart_count > 0 && container.ready)
-    };
-    wait::object(&name.pods(), &before.name_any(), "its process runs again", HEALTHY_WITHIN, runs_again).await?;
-    Ok(())
+    wait::until("its process runs again", RUNS_AGAIN_WITHIN, async || {
+        let now = name.pods().get(&before.name_any()).await?;
+        let container = container(&now).context("no container")?;
+        ensure!(container.restart_count > restarts && container.ready, "{container:?}");
+        Ok(())
+    })
+    .await
+}
+
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+fn restarts(pod: &Pod) -> i32 {
+    container(pod).map_or(0, |container| container.restart_count)
 }
 
 pub async fn one_prober_stands_still(name: &Name<'_>) -> Result<()> {
@@ -130,7 +142,7 @@ async fn one_clock_stepped(name: &Name<'_>) -> Result<()> {
 }
 
 async fn steps_alone(name: &Name<'_>, prober: &OwnProber) -> Result<()> {
-    has(name, "the further prober is heard", |status| state(status, OWN) == Some(VantagePointState::Fine)).await?;
+    has(name, "the further prober is heard", is_heard).await?;
     for days in [-1, 365] {
         prober.step(days * 86_400)?;
         has(name, "it alone votes against the regions", |status| {
@@ -148,13 +160,18 @@ async fn steps_alone(name: &Name<'_>, prober: &OwnProber) -> Result<()> {
 pub async fn one_clock_steps_unwatched(name: &Name<'_>) -> Result<()> {
     let prober = OwnProber::start(&name.scenario.client, &name.scenario.namespace, NAME).await?;
     name.change(json!({"spec": {"vantagePoints": [{"name": OWN, "url": OwnProber::url()}]}})).await?;
+    let heard = has(name, "the further prober is heard", is_heard).await;
     for seconds in [-86_400, 86_400, 0] {
-        watched().await;
         prober.step(seconds)?;
+        watched().await;
     }
-    watched().await;
     name.change(json!({"spec": {"vantagePoints": null}})).await?;
+    heard.with_context(|| prober.log())?;
     prober.ends().await
+}
+
+fn is_heard(status: &DnsFailoverStatus) -> bool {
+    state(status, OWN) == Some(VantagePointState::Fine)
 }
 
 pub async fn leader_killed(name: &Name<'_>) -> Result<()> {

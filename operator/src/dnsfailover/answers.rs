@@ -1,34 +1,33 @@
 //! A decision → the record sets to publish. Pure.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::observed::Observed;
 use super::validate::ManagedName;
 use crate::failover::answer::{Answer, Portion, answer};
 use crate::failover::decide::Decision;
 use crate::failover::region::Region;
 use crate::failover::slots;
 use crate::publish::{Addresses, DnsName, NoRecordSet, RecordSet, Share};
-use crate::turnregion::offer::Offer;
 
 /// That of the name, and with `regionNames` one of each region that has a relay. Nothing is empty.
 pub fn sets(
     name: &ManagedName,
     decision: &Decision,
-    offers: &[Arc<Offer>],
+    observed: &Observed,
     now: Timestamp,
 ) -> Result<Vec<RecordSet>, NoRecordSet> {
     let set = |of: DnsName, addresses| RecordSet::new(of, name.owner.clone(), name.ttl, addresses);
     let mut sets = Vec::new();
-    let shares = shares(name, decision);
+    let shares = shares(name, decision, observed);
     let is_answered = shares.is_empty() || shares.iter().any(|share| !share.addresses.is_empty());
     if !decision.answer.is_empty() && is_answered {
         let whole = set(name.hostname.clone(), decision.answer.addresses().collect::<Vec<_>>())?;
         sets.push(whole.shared(shares));
     }
-    for offer in offers.iter().filter(|_| name.region_names) {
+    for offer in observed.offers.iter().filter(|_| name.region_names) {
         let portion = Portion { part: 1.0, relays: offer.seen.takers() };
         let found = answer(&[portion], name.policy.max_addresses, slots::number(now, name.policy.ttl));
         if let Some(own) = region_name(name, &offer.seen.name).filter(|_| !found.is_empty()) {
@@ -38,15 +37,19 @@ pub fn sets(
     Ok(sets)
 }
 
-/// Of all regions, where the provider weighs them.
-fn shares(name: &ManagedName, decision: &Decision) -> Vec<Share> {
+/// Of all regions, where the provider weighs them. Those that are gone have none.
+fn shares(name: &ManagedName, decision: &Decision, observed: &Observed) -> Vec<Share> {
+    if !name.provider.weighs_regions() {
+        return Vec::new();
+    }
     let share = |(region, alone): (&Region, &Answer)| {
         let percent = region.weight_percent;
         let taken = alone.addresses().filter(|_| percent > 0);
         Share { region: region.name.clone(), percent, addresses: Addresses::new(name.ttl.seconds(), taken) }
     };
-    let all = decision.regions.iter().zip(&decision.alone).filter(|_| name.provider.weighs_regions());
-    all.map(share).collect()
+    let gone = observed.left_out.iter().filter(|one| one.is_gone());
+    let gone = gone.map(|one| Share { region: one.region.clone(), percent: 0, addresses: Addresses::default() });
+    decision.regions.iter().zip(&decision.alone).map(share).chain(gone).collect()
 }
 
 /// Names that were published and are not answered for any more. That of a region without relays stays as it is.
@@ -65,6 +68,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::dnsfailover::observed::{LeftOut, Why};
     use crate::dnsfailover::test_support::managed;
     use crate::failover::votes::Votes;
 
@@ -106,11 +110,21 @@ mod tests {
     fn providers_that_weigh_regions_are_told_the_part_and_the_relays_of_each() {
         let decision = decided(&[("a", 95, &["192.0.2.1"]), ("b", 5, &["192.0.2.2"]), ("c", 0, &["192.0.2.3"])]);
         let shares = |spec: &str| {
-            let sets = sets(&managed(spec), &decision, &[], Timestamp::UNIX_EPOCH).unwrap();
+            let left_out = [("gone", Why::Ending), ("unknown", Why::NotLookedAt)];
+            let left_out = left_out.map(|(region, why)| LeftOut { region: region.into(), why }).into();
+            let observed = Observed { left_out, ..Observed::default() };
+            let sets = sets(&managed(spec), &decision, &observed, Timestamp::UNIX_EPOCH).unwrap();
             let told = |share: &Share| (share.region.clone(), share.percent, share.addresses.iter().count());
             sets[0].shares().iter().map(told).collect::<Vec<_>>()
         };
-        assert_eq!(shares(WEIGHTED), [("a".into(), 95, 1), ("b".into(), 5, 1), ("c".into(), 0, 0)]);
+        assert_eq!(
+            shares(WEIGHTED),
+            [("a", 95, 1), ("b", 5, 1), ("c", 0, 0), ("gone", 0, 0)].map(|(region, percent, relays)| (
+                region.to_owned(),
+                percent,
+                relays
+            ))
+        );
         assert_eq!(shares("{provider: {externalDns: {}}}"), []);
         assert_eq!(shares("{}"), []);
     }
@@ -118,6 +132,6 @@ mod tests {
     #[test]
     fn what_was_published_stays_where_no_region_with_callers_has_a_relay() {
         let decision = decided(&[("a", 100, &[]), ("b", 0, &["192.0.2.2"])]);
-        assert_eq!(sets(&managed(WEIGHTED), &decision, &[], Timestamp::UNIX_EPOCH), Ok(vec![]));
+        assert_eq!(sets(&managed(WEIGHTED), &decision, &Observed::default(), Timestamp::UNIX_EPOCH), Ok(vec![]));
     }
 }

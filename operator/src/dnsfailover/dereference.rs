@@ -95,7 +95,7 @@ fn of_name<K: Resource>(identity: &Identity, all: &[Arc<K>]) -> Vec<Arc<K>> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPublisher {
     #[error(
-        "Secret {} does not exist: kubectl create secret generic {} --from-literal={}=…, with what the provider's secretRef is for", .0.name, .0.name, .0.key
+        "Secret {} does not exist: kubectl create secret generic {} --from-literal={}=…, with the secret of the TSIG key or, for Azure, of the client", .0.name, .0.name, .0.key
     )]
     NoSecret(SecretEntry),
     #[error("Secret {} has no key {:?}: write it there, or name another one in the provider's secretRef.key", .0.name, .0.key)]

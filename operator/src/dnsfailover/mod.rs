@@ -37,7 +37,7 @@ use self::build::{Material, Objects, Prober, admin_server_name, probers};
 use self::dereference::{dereference, seldom};
 use self::hearing::{Ears, Place};
 use self::memory::{Decided, Memory, Name};
-use self::observed::{LeftOut, Observed, Why};
+use self::observed::{Observed, Why};
 use self::publication::{Publication, Wanted};
 use self::status::Look;
 use self::validate::{ManagedName, Mistakes, Provider, validate};
@@ -397,7 +397,7 @@ fn look(
     let fine = points.iter().filter(|point| point.state == VantagePointState::Fine).count();
     name.was_sighted |= fine == points.len();
     let is_starting = !name.was_sighted && instant.saturating_duration_since(name.first_look) < STARTING;
-    let sets = answers::sets(valid, &decision, &observed.offers, now);
+    let sets = answers::sets(valid, &decision, observed, now);
     let key = name.seldom.publisher.as_ref().and_then(|publisher| publisher.as_ref().err());
     let unpublishable = match (&sets, key) {
         (Err(wrong), _) => Some(("AnswerInvalid", wrong.to_string())),
@@ -442,7 +442,7 @@ fn publish(valid: &ManagedName, look: &Look, name: &Name, instant: Instant) {
         None => name.publication.rest(),
         Some(publisher) => {
             let regions = look.decision.regions.iter().map(|region| region.name.as_str());
-            let left_out = look.left_out.iter().filter(|one| !is_gone(one)).map(|one| one.region.as_str());
+            let left_out = look.left_out.iter().filter(|one| !one.is_gone()).map(|one| one.region.as_str());
             let before = name.written.as_ref().map_or(&[][..], |status| &status.published_names);
             name.publication.want(Wanted {
                 publisher: Arc::clone(publisher),
@@ -453,10 +453,6 @@ fn publish(valid: &ManagedName, look: &Look, name: &Name, instant: Instant) {
             });
         }
     }
-}
-
-fn is_gone(left_out: &LeftOut) -> bool {
-    matches!(left_out.why, Why::Missing | Why::Ending)
 }
 
 struct Report {
@@ -601,7 +597,7 @@ async fn end(object: &DnsFailover, state: &State) -> Result<Action, Error> {
             // This process has not seen it alive: its Secret may be there still.
             let _ = timeout(READ, seldom(valid, &[], &mut name.seldom, ctx)).await;
         }
-        let status = name.written.as_ref().or(object.status.as_ref());
+        let status = name.written.as_ref().or(object.status.as_ref()).filter(|_| valid.provider.is_withdrawn());
         let names = status.map_or(&[][..], |status| &status.published_names);
         let names: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).collect();
         outcome = withdraw::withdraw(object, &names, &valid.owner, name.seldom.publisher.as_ref(), ctx).await;
@@ -614,7 +610,7 @@ async fn end(object: &DnsFailover, state: &State) -> Result<Action, Error> {
             return Ok(Action::requeue(WITHDRAW_AGAIN));
         }
         End::LetGo { why } => {
-            let message = format!("its answers stay at the DNS servers: {why}");
+            let message = format!("its answers stay where they were published: {why}");
             ctx.recorder.publish(object, Note { warning: true, reason: "LetGo", action: "Withdraw", message }).await;
         }
     }

@@ -31,6 +31,13 @@ pub struct LeftOut {
     pub why: Why,
 }
 
+impl LeftOut {
+    /// Nobody is to be sent there any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.why, Why::Missing | Why::Ending)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// There is no such TurnRegion.

@@ -1,8 +1,8 @@
 //! Brings an answer to the DNS servers and sees that it stays there: a task for each name, apart from the passes, because a
 //! server that is down answers seconds late or never, and probers must be heard meanwhile.
 //!
-//! Every write says what it replaces, so repeating one, or writing after somebody else has, does no harm. Nothing is
-//! written without the Lease.
+//! Every write can be repeated; where the provider knows a compare-and-swap, it says what it replaces, so that one that is
+//! late does no harm. Nothing is written without the Lease.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +18,14 @@ use crate::error::{Categorised as _, Category, with_causes};
 use crate::leader::{Fence, Leadership};
 use crate::publish::{Agreement, Answer, DnsName, Expected, Owner, Ownership, PublishError, Publisher, RecordSet};
 
-/// Between two looks whether all servers tell the answer, doubled from the first to the last.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
-const LAST_LOOK: Duration = Duration::from_secs(2);
+/// Between two looks whether all servers tell the answer, at least; an eighth of the time that one is behind, so that how
+/// long it took is known to that part; and [`DRIFT`] at most.
+const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 /// Between two tries that fail, doubled from the first to the last: a server that comes back is caught up with soon.
 const FIRST_TRY: Duration = Duration::from_millis(250);
 const LAST_TRY: Duration = Duration::from_secs(5);
+/// What a provider that is busy may ask for.
+const LONGEST_REST: Duration = Duration::from_mins(5);
 /// Tries of what a person has to mend.
 const REFUSED_TRY: Duration = Duration::from_secs(30);
 /// Between two looks whether the answer is still there.
@@ -135,7 +137,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut asked: watch::Receiver<Option<Wanted>>) {
-        let mut tries = 0;
+        let mut patience = Patience::default();
         loop {
             let wanted = asked.borrow_and_update().clone();
             let Some(wanted) = wanted else {
@@ -144,24 +146,25 @@ impl Task {
                 }
                 continue;
             };
-            // A new answer does not wait for the end of an old one: what was asked may have been done, and is found then.
+            // A new answer does not wait for the end of an old one: what was asked may have been done. A provider with a
+            // compare-and-swap finds it then, and others see to it that it is done before they look.
             let pause = tokio::select! {
                 biased;
                 changed = asked.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    tries = 0;
+                    patience = Patience::default();
                     continue;
                 }
-                pause = self.bring(&wanted, &mut tries) => pause,
+                pause = self.bring(&wanted, &mut patience) => pause,
             };
             tokio::select! {
                 changed = asked.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    tries = 0;
+                    patience = Patience::default();
                 }
                 () = sleep(pause) => {}
             }
@@ -169,29 +172,21 @@ impl Task {
     }
 
     /// One try. How long to wait for the next.
-    async fn bring(&mut self, wanted: &Wanted, tries: &mut u32) -> Duration {
-        match self.publish_all(wanted).await {
-            Ok(()) => {}
-            Err(error) => {
-                *tries = tries.saturating_add(1);
-                return self.failed(wanted, error, *tries);
-            }
+    async fn bring(&mut self, wanted: &Wanted, patience: &mut Patience) -> Duration {
+        if let Err(failure) = self.publish_all(wanted).await {
+            return self.failed(wanted, failure, patience);
         }
         match self.agreed(wanted).await {
             Ok((behind, servers)) if behind.is_empty() => {
-                *tries = 0;
+                *patience = Patience::default();
                 self.tell(wanted, Progress::Everywhere { servers });
                 DRIFT
             }
             Ok((behind, _)) => {
                 self.tell(wanted, Progress::Behind(behind));
-                *tries = tries.saturating_add(1);
-                doubled(FIRST_LOOK, *tries, LAST_LOOK)
+                patience.look(self.clock.instant())
             }
-            Err(error) => {
-                *tries = tries.saturating_add(1);
-                self.failed(wanted, Failure::Publish(error), *tries)
-            }
+            Err(error) => self.failed(wanted, error.into(), patience),
         }
     }
 
@@ -245,7 +240,7 @@ impl Task {
         self.leadership.fence(self.clock.instant()).ok_or(Failure::NotLeader)
     }
 
-    fn failed(&self, wanted: &Wanted, failure: Failure, tries: u32) -> Duration {
+    fn failed(&self, wanted: &Wanted, failure: Failure, patience: &mut Patience) -> Duration {
         match failure {
             Failure::NotLeader => {
                 self.tell(wanted, Progress::NotLeader);
@@ -255,7 +250,8 @@ impl Task {
                 let must_act = error.category() == Category::UserMustAct;
                 let (reason, message) = (error.reason(), with_causes(&error));
                 self.tell(wanted, Progress::Failed { reason, message, must_act });
-                if must_act { REFUSED_TRY } else { doubled(FIRST_TRY, tries, LAST_TRY) }
+                let asked_for = error.retry_after().unwrap_or_default().min(LONGEST_REST);
+                if must_act { REFUSED_TRY } else { patience.next_try().max(asked_for) }
             }
         }
     }
@@ -304,12 +300,28 @@ enum Failure {
 
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
-        Self::Publish(error)
+        if error.is_of_a_former_leader() { Self::NotLeader } else { Self::Publish(error) }
     }
 }
 
-fn doubled(first: Duration, times: u32, last: Duration) -> Duration {
-    first.saturating_mul(1 << times.saturating_sub(1).min(16)).min(last)
+/// How long an answer has been on its way.
+#[derive(Default)]
+struct Patience {
+    /// That failed, in a row.
+    tries: u32,
+    behind_since: Option<Instant>,
+}
+
+impl Patience {
+    fn next_try(&mut self) -> Duration {
+        self.tries = self.tries.saturating_add(1);
+        FIRST_TRY.saturating_mul(1 << (self.tries - 1).min(16)).min(LAST_TRY)
+    }
+
+    fn look(&mut self, now: Instant) -> Duration {
+        let since = *self.behind_since.get_or_insert(now);
+        (now.saturating_duration_since(since) / 8).clamp(SHORTEST_LOOK, DRIFT)
+    }
 }
 
 #[cfg(test)]

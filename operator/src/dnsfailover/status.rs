@@ -124,7 +124,7 @@ fn ready(look: &Look, old: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Con
         _ if is_published(look) => say(Status::True, reason, message),
         // A new answer is on its way; the one before is being told.
         _ if old.is_true(READY) => say(Status::True, reason, message),
-        _ => say(Status::False, "Publishing", "the first answer is on its way to the DNS servers".into()),
+        _ => say(Status::False, "Publishing", "the first answer is on its way to those who tell it".into()),
     }
 }
 
@@ -172,7 +172,7 @@ fn reconciling(look: &Look) -> Option<Wanted> {
             return Some(told_as(RECONCILING, "ServersBehind", behind.join("; ")));
         }
         Progress::Begun | Progress::Everywhere { .. } | Progress::Behind(_) => {
-            "the answer is on its way to the DNS servers".to_owned()
+            "the answer is on its way to those who tell it".to_owned()
         }
     };
     Some(told_as(RECONCILING, "Publishing", message))

@@ -178,6 +178,11 @@ impl Provider {
         }
     }
 
+    /// What is published there is ours, and goes with the object.
+    pub fn is_withdrawn(&self) -> bool {
+        !matches!(self, Self::AzureTrafficManager { .. })
+    }
+
     /// It is told how regions share the callers, instead of one list of addresses.
     pub fn weighs_regions(&self) -> bool {
         matches!(self, Self::ExternalDns { routing: Routing::Weighted, .. } | Self::AzureTrafficManager { .. })

@@ -24,7 +24,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 /// How far the end is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    /// Nothing of it is left at the servers.
+    /// Nothing of it is left.
     Withdrawn,
     /// Tried again until the patience is over.
     NotYet { why: String },
@@ -32,7 +32,7 @@ pub enum End {
     LetGo { why: String },
 }
 
-/// Removes what the object owns from the servers.
+/// Removes what the object owns from where it was published.
 pub async fn withdraw(
     object: &DnsFailover,
     names: &[DnsName],
@@ -47,7 +47,7 @@ pub async fn withdraw(
             Err(why) => why,
         },
         Some(Err(why)) => why.to_string(),
-        None => "the DNS servers or their key are not known".to_owned(),
+        None => "who answers for the name, or the key, is not known".to_owned(),
     };
     let since = object.metadata.deletion_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     if ctx.clock.now().duration_since(since) < PATIENCE { End::NotYet { why } } else { End::LetGo { why } }

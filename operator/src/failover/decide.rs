@@ -90,7 +90,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     }
     let keeps = matches!(freeze, Some(Freeze::QuorumLost { .. } | Freeze::TooFewHealthy { .. })) && !is_rescued;
     let answer = publish(&mut stands, situation, freeze.as_ref(), keeps);
-    let alone = stands.iter().map(|stand| alone(stand, policy, keeps, now)).collect();
+    let kept = keeps.then_some(&answer);
+    let alone = stands.iter().map(|stand| alone(stand, policy, kept, now)).collect();
     finish(situation, stands, (answer, alone), freeze, choices)
 }
 
@@ -188,10 +189,16 @@ fn relays<'a>(stand: &Stand<'a>) -> Vec<&'a Node> {
     stand.seen.takers().into_iter().filter(|node| !failing.contains(&node.name)).collect()
 }
 
-/// Where nothing is believed, or all of them fail, all are in it.
-fn alone(stand: &Stand<'_>, policy: &Policy, keeps: bool, now: Timestamp) -> Answer {
+/// Where an answer is kept, what it has of the region; otherwise relays that work. If there is none, all of them.
+fn alone(stand: &Stand<'_>, policy: &Policy, kept: Option<&Answer>, now: Timestamp) -> Answer {
+    let takers = stand.seen.takers();
+    let own: BTreeSet<IpAddr> = takers.iter().flat_map(|node| node.addresses.iter().copied()).collect();
+    let kept = Answer::of(kept.into_iter().flat_map(Answer::addresses).filter(|address| own.contains(address)));
+    if !kept.is_empty() {
+        return kept;
+    }
     let fine = relays(stand);
-    let relays = if keeps || fine.is_empty() { stand.seen.takers() } else { fine };
+    let relays = if fine.is_empty() { takers } else { fine };
     answer(&[Portion { part: 1.0, relays }], policy.max_addresses, slots::number(now, policy.ttl))
 }
 

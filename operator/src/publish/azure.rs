@@ -4,9 +4,10 @@
 //! The profile and its endpoints are the user's. `change` says what is written, and there is neither a record of an owner
 //! nor a version that a write could name (the API documents no ETags), so what is `Expected` is not looked at.
 //! Instead every step can be repeated, and is decided on what the profile is: a leader that goes on reaches its answer,
-//! whatever a former one has written meanwhile. Each write is begun under the Lease only, and an endpoint is disabled
-//! right after a look that shows another with callers. A write that a former leader had sent and that arrives late can
-//! still disable that one; the last look of a publication, or the next one, finds and mends it.
+//! whatever a former one has written meanwhile. Each write is sent once, under the Lease only, and an endpoint is disabled
+//! right after a look that shows another with callers. A write that fails is followed by a look, and so is one that a newer
+//! answer overtakes. A write that a former leader had sent and that arrives late can still disable that other one; the last
+//! look of a publication, or the next one, finds and mends it.
 
 mod change;
 mod cloud;
@@ -19,8 +20,10 @@ use std::sync::Arc;
 
 use ::http::{Method, StatusCode};
 use futures::future::BoxFuture;
+use hyper::body::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use self::change::{Change, Patch, at_once, change, down};
 pub use self::cloud::{Cloud, NoSite, Site, WorkloadIdentity};
@@ -28,8 +31,8 @@ pub use self::error::AzureError;
 use self::http::{Answer, Deadline, Http, Question, words};
 use self::profile::Profile;
 pub use self::profile::ProfileId;
-use self::sign_in::SignIn;
 pub use self::sign_in::{ClientSecret, Credentials};
+use self::sign_in::{SignIn, Token};
 use super::{
     Agreement, DnsName, Expected, Lag, Outcome, Owner, Ownership, PublishError, Published, Publisher, RecordSet, Share,
     Withdrawn,
@@ -44,16 +47,18 @@ const LOOKS: usize = 40;
 /// What stands for itself in a URL (RFC 3986 section 2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Whether this process may write, asked before each write.
+/// Whether this process may write, asked right before each write.
 pub type MayWrite = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// One profile.
 pub struct TrafficManager {
     id: Arc<ProfileId>,
     resource_manager: Site,
-    http: Http,
+    http: Arc<Http>,
     sign_in: SignIn,
     may_write: MayWrite,
+    /// Held while a write is under way.
+    writing: Arc<Mutex<()>>,
 }
 
 impl TrafficManager {
@@ -71,7 +76,8 @@ impl TrafficManager {
     ) -> Result<Self, rustls::Error> {
         let sign_in = SignIn::new(cloud, credentials, clock);
         let id = Arc::new(id);
-        Ok(Self { id, resource_manager: cloud.resource_manager.clone(), http: Http::new(seed)?, sign_in, may_write })
+        let (resource_manager, http) = (cloud.resource_manager.clone(), Arc::new(Http::new(seed)?));
+        Ok(Self { id, resource_manager, http, sign_in, may_write, writing: Arc::default() })
     }
 
     /// Step by step, each decided on what there is, until nothing is left to do.
@@ -79,6 +85,7 @@ impl TrafficManager {
         let deadline = Deadline::start();
         let mut outcome = Outcome::AlreadyThere;
         let mut refused: Option<(Patch, AzureError)> = None;
+        let mut failed = 0;
         for _ in 0..LOOKS {
             let Change { patches, missing } = change(&self.id, &self.profile(deadline).await?, shares)?;
             let Some(first) = patches.first() else {
@@ -92,12 +99,17 @@ impl TrafficManager {
             }
             for patch in at_once(&patches) {
                 match self.write(patch, deadline).await {
-                    Ok(()) => outcome = Outcome::Written,
+                    Ok(()) => (outcome, failed) = (Outcome::Written, 0),
                     Err(error) if error.is_refusal() => {
                         refused = Some((patch.clone(), error));
                         break;
                     }
-                    Err(error) => return Err(error),
+                    // It may have been done. Not sent again before another look says that it is still to be done.
+                    Err(error) => {
+                        (outcome, failed) = (Outcome::Written, failed + 1);
+                        self.http.rest(error, failed, deadline).await?;
+                        break;
+                    }
                 }
             }
         }
@@ -126,53 +138,69 @@ impl TrafficManager {
     }
 
     async fn profile(&self, deadline: Deadline) -> Result<Profile, AzureError> {
-        let answer = self.ask(Method::GET, "", Vec::new(), deadline).await?;
+        // A write that a former answer has begun is waited for: what is seen is what is.
+        drop(self.writing.lock().await);
+        let answer = self.look(deadline).await?;
         Profile::read(&self.resource_manager.place(), &answer.body)
     }
 
+    /// A token that is not taken is exchanged once.
+    async fn look(&self, deadline: Deadline) -> Result<Answer, AzureError> {
+        let mut token = self.sign_in.token(&self.http, deadline).await?;
+        let mut answer = self.http.ask(&self.question(Method::GET, "", Bytes::new(), &token), deadline).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            self.sign_in.forget(&token).await;
+            token = self.sign_in.token(&self.http, deadline).await?;
+            answer = self.http.ask(&self.question(Method::GET, "", Bytes::new(), &token), deadline).await?;
+        }
+        self.done(answer, &token).await
+    }
+
+    /// Sent once, by one who leads. It is not broken off with the publication that it is of.
     async fn write(&self, patch: &Patch, deadline: Deadline) -> Result<(), AzureError> {
+        let Patch { kind, endpoint, properties } = patch;
+        let below = format!("/{}/{}", kind.segment(), encoded(endpoint));
+        let body = json!({ "properties": properties }).to_string().into();
+        let token = self.sign_in.token(&self.http, deadline).await?;
+        let (http, question) = (Arc::clone(&self.http), self.question(Method::PATCH, &below, body, &token));
+        let writing = Arc::clone(&self.writing).lock_owned().await;
         if !(self.may_write)() {
             return Err(AzureError::NotLeader);
         }
-        let Patch { kind, endpoint, properties } = patch;
-        let below = format!("/{}/{}", kind.segment(), encoded(endpoint));
-        let body = json!({ "properties": properties }).to_string().into_bytes();
-        self.ask(Method::PATCH, &below, body, deadline).await.map(drop)
+        let sent = tokio::spawn(async move {
+            let _writing = writing;
+            http.once(&question, deadline).await
+        });
+        let host = self.resource_manager.place();
+        let answer = sent.await.map_err(|error| AzureError::Broken { host, source: error.into() })??;
+        self.done(answer, &token).await.map(drop)
     }
 
-    /// Of the profile, or of what is `below` it. A token that is not taken is exchanged once.
-    async fn ask(&self, method: Method, below: &str, body: Vec<u8>, deadline: Deadline) -> Result<Answer, AzureError> {
+    /// About the profile, or about what is `below` it.
+    fn question(&self, method: Method, below: &str, body: Bytes, token: &Token) -> Question {
         let ProfileId { subscription, resource_group, profile } = &*self.id;
         let [subscription, resource_group, profile] = [subscription, resource_group, profile].map(|one| encoded(one));
-        let mut token = self.sign_in.token(&self.http, deadline).await?;
-        let mut question = Question {
-            site: &self.resource_manager,
+        Question {
+            site: self.resource_manager.clone(),
             method,
             path: format!(
                 "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Network/trafficmanagerprofiles/{profile}{below}?api-version={API_VERSION}"
             ),
             content_type: "application/json",
-            body: body.into(),
+            body,
             authorization: Some(token.clone()),
-        };
-        let mut answer = self.http.ask(&question, deadline).await?;
+        }
+    }
+
+    async fn done(&self, answer: Answer, token: &Token) -> Result<Answer, AzureError> {
         if answer.status == StatusCode::UNAUTHORIZED {
-            self.sign_in.forget(&token).await;
-            token = self.sign_in.token(&self.http, deadline).await?;
-            question.authorization = Some(token.clone());
-            answer = self.http.ask(&question, deadline).await?;
+            self.sign_in.forget(token).await;
         }
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        if answer.status == StatusCode::UNAUTHORIZED {
-            self.sign_in.forget(&token).await;
-        }
-        Err(self.refusal(&answer))
+        if answer.status.is_success() { Ok(answer) } else { Err(self.refusal(&answer)) }
     }
 
     fn refusal(&self, answer: &Answer) -> AzureError {
-        let (host, profile, message) = (self.resource_manager.place(), Arc::clone(&self.id), words(&answer.body));
+        let (host, profile, message) = (self.resource_manager.place(), Arc::clone(&self.id), words(&answer.body, None));
         let client = self.sign_in.client().to_owned();
         match answer.status {
             StatusCode::UNAUTHORIZED => AzureError::Unauthorized { host, client, profile, message },

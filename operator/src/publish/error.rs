@@ -1,6 +1,6 @@
 //! Why an answer could not be published or read.
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, time::Duration};
 
 use super::azure::AzureError;
 use super::{Answer, DnsName};
@@ -81,6 +81,16 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// How long the provider does not want to be asked again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Azure(error) = self { error.retry_after() } else { None }
+    }
+
+    /// The Lease was lost on the way: there is nothing to mend.
+    pub fn is_of_a_former_leader(&self) -> bool {
+        matches!(self, Self::Azure(AzureError::NotLeader))
+    }
+
     /// Another server of the same zone would say the same.
     pub(super) fn is_about_the_name(&self) -> bool {
         matches!(

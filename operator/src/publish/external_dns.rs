@@ -9,7 +9,6 @@ mod endpoint;
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use rtcfleet_crds::labels;
@@ -25,6 +24,8 @@ use crate::kube_io::{self, Deletion, IoError, is_already_exists, is_conflict, is
 
 /// The `Owner` of the name.
 const OWNER: &str = "rtcfleet.dev/owner";
+/// Keys of the labels that we have set, so that one that is not wanted any more goes.
+const LABELS: &str = "rtcfleet.dev/labels";
 /// Who tells it to callers.
 const EXTERNAL_DNS: &str = "external-dns";
 const KIND: &str = "DNSEndpoint";
@@ -77,11 +78,13 @@ impl ExternalDns {
         };
         match written {
             Ok(_) => done(Outcome::Written),
-            Err(error) if error.api().is_some_and(|api| is_conflict(api) || is_already_exists(api)) => {
+            Err(error) if is_overtaken(&error, live.is_some()) => {
                 let found = self::found(self.read(wanted.name()).await?.as_ref());
                 Err(verdict::refusal(wanted, expected, found, place))
             }
-            Err(error) => Err(failed(error)),
+            // What was not there is created, so what is not found is the kind.
+            Err(error) if error.api().is_some_and(is_not_found) => Err(PublishError::NoDnsEndpoints),
+            Err(error) => Err(PublishError::Kubernetes(error)),
         }
     }
 
@@ -110,7 +113,7 @@ impl ExternalDns {
             Ok(Deletion::Changed) => {
                 Err(PublishError::Conflict { server: self.place(name), name: name.clone(), found: Box::new(found) })
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(PublishError::Kubernetes(error)),
         }
     }
 
@@ -118,25 +121,26 @@ impl ExternalDns {
         let request = self.api.get_opt(name.as_str());
         match kube_io::call("read", self.reference(name), request).await {
             Ok(live) => Ok(live),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(PublishError::Kubernetes(error)),
         }
     }
 
-    /// What `wanted` is as an object. Annotations that others have put on it stay.
+    /// What `wanted` is as an object. What others have put on it stays.
     fn object(&self, wanted: &RecordSet, live: Option<&DNSEndpoint>) -> DNSEndpoint {
-        let name = wanted.name().as_str().to_owned();
-        let meta = self.of.child("DnsFailover", name, self.labels.clone());
-        let mut annotations = live.map(|live| live.annotations().clone()).unwrap_or_default();
+        let ours = self.of.child("DnsFailover", wanted.name().as_str().to_owned(), self.labels.clone());
+        let mut meta = live.map_or_else(|| ours.clone(), |live| live.metadata.clone());
+        let (labels, annotations) = (meta.labels.get_or_insert_default(), meta.annotations.get_or_insert_default());
+        let before = annotations.get(LABELS).map(String::as_str).unwrap_or_default();
+        labels.retain(|key, _| !before.split(',').any(|one| one == key));
+        labels.extend(self.labels.clone());
+        annotations.insert(LABELS.to_owned(), self.labels.keys().cloned().collect::<Vec<_>>().join(","));
         annotations.insert(OWNER.to_owned(), wanted.owner().to_string());
-        DNSEndpoint {
-            metadata: ObjectMeta {
-                annotations: Some(annotations),
-                resource_version: live.and_then(ResourceExt::resource_version),
-                ..meta
-            },
-            spec: self.spec(wanted),
-            status: None,
-        }
+        let owners = meta.owner_references.get_or_insert_default();
+        let missing = ours.owner_references.into_iter().flatten().filter(|one| !owners.contains(one));
+        let missing: Vec<_> = missing.collect();
+        owners.extend(missing);
+        meta.managed_fields = None;
+        DNSEndpoint { metadata: meta, spec: self.spec(wanted), status: None }
     }
 
     fn spec(&self, wanted: &RecordSet) -> DNSEndpointSpec {
@@ -170,9 +174,9 @@ impl Publisher for ExternalDns {
     }
 }
 
-fn failed(error: IoError) -> PublishError {
-    // A name that does not exist is none here, so it is the kind.
-    if error.api().is_some_and(is_not_found) { PublishError::NoDnsEndpoints } else { PublishError::Kubernetes(error) }
+/// Somebody else was faster: it is another one, is there already, or is there no more.
+fn is_overtaken(error: &IoError, was_there: bool) -> bool {
+    error.api().is_some_and(|api| is_conflict(api) || is_already_exists(api) || (was_there && is_not_found(api)))
 }
 
 /// An object as an answer.

@@ -3,7 +3,7 @@
 //!
 //! Beside every name there is a record of who owns it (`Owner`). Nothing that somebody else made is touched unless the
 //! caller says so (`Expected::TakeOver`), and every write names what it replaces (`Expected`), so that of two writers
-//! at once one wins and the other is told what is there now.
+//! at once one wins and the other is told what is there now. Azure knows neither: see there.
 
 mod agreement;
 mod answer;

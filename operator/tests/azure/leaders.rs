@@ -8,7 +8,7 @@ use operator::publish::Outcome;
 use operator::publish::azure::AzureError;
 
 use crate::harness::{leader, parts, publish, writing};
-use crate::stand_in::Azure;
+use crate::stand_in::{Azure, DELAY, Fault};
 
 #[tokio::test]
 async fn of_two_leaders_the_last_one_has_its_way_and_callers_always_have_an_answer() {
@@ -69,4 +69,26 @@ async fn a_replica_that_loses_the_lease_writes_nothing_more() {
     let error = publish(&publisher, &parts(&[("a", 50), ("b", 50)])).await.unwrap_err();
     assert_eq!((error.category(), error.reason()), (Category::Retry, "NotLeader"));
     azure.with(|state| assert_eq!(state.writes(), ["ExternalEndpoints/a"]));
+}
+
+/// Of one and the same leader.
+#[tokio::test]
+async fn a_newer_answer_waits_for_the_write_that_it_overtakes() {
+    let azure = Azure::start("Weighted", &[("a", true, 100, 1), ("b", true, 100, 2)]).await;
+    let delays = {
+        let (azure, once) = (azure.clone(), std::sync::Once::new());
+        move || {
+            once.call_once(|| azure.with(|state| state.faults.push_back(Fault::Delay)));
+            true
+        }
+    };
+    let publisher = writing(&azure, Arc::new(delays));
+    let overtaken = parts(&[("a", 0), ("b", 100)]);
+    assert!(tokio::time::timeout(DELAY / 2, publish(&publisher, &overtaken)).await.is_err(), "a is being disabled");
+    publish(&publisher, &parts(&[("a", 100), ("b", 0)])).await.unwrap();
+    tokio::time::sleep(DELAY).await; // Nothing is to come any more.
+    azure.with(|state| {
+        assert_eq!(["a", "b"].map(|name| state.is_enabled(name)), [true, false]);
+        assert!(!state.was_silent, "callers had no answer");
+    });
 }

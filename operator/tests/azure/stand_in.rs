@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -21,6 +22,7 @@ pub const PROFILE: &str = "turn.example";
 pub const TENANT: &str = "9a3f1c52-0000-4000-8000-000000000002";
 /// What the principals prove themselves with.
 pub const SECRET: &str = "s~ecr&t=+%";
+pub const DELAY: Duration = Duration::from_millis(300);
 /// Seconds.
 pub const LIFE: u64 = 3600;
 
@@ -45,6 +47,8 @@ pub enum Fault {
     DoAndDrop,
     /// An answer of more than a mebibyte.
     Babble,
+    /// It is done after a while.
+    Delay,
 }
 
 #[derive(Default)]
@@ -151,10 +155,14 @@ impl Azure {
             let turn = Arc::clone(&self.turn).lock_owned().await;
             self.turns.lock().unwrap().insert(client, turn);
         }
+        let fault = self.with(|state| state.faults.pop_front());
+        if matches!(fault, Some(Fault::Delay)) {
+            tokio::time::sleep(DELAY).await;
+        }
         self.with(|state| {
             let done = |state: &mut State| state.manage(&parts.method, path, &body);
-            match state.faults.pop_front() {
-                None => Ok(done(state)),
+            match fault {
+                None | Some(Fault::Delay) => Ok(done(state)),
                 Some(Fault::Refuse(status, retry_after)) => {
                     state.asked.push(format!("{} refused", parts.method));
                     let mut refused = refusal(status, "Scripted", "as the test says");

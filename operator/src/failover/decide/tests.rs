@@ -388,13 +388,19 @@ fn a_look_is_due_when_a_slot_a_step_or_a_hold_down_ends() {
 }
 
 #[test]
-fn a_region_alone_is_answered_with_all_that_is_believed_to_work() {
+fn a_region_alone_is_answered_with_what_works_and_while_nobody_is_believed_with_what_was_answered() {
     let mut world = World::settled(2, policy());
-    let alone = |decision: &Decision| decision.alone.iter().map(|answer| answer.ipv4.len()).collect::<Vec<_>>();
-    let relays = world.seen[0].nodes.len();
-    assert_eq!(alone(&world.look()), [relays, relays]);
+    let alone = |decision: &Decision| decision.alone[0].ipv4.clone();
+    let all = alone(&world.look());
+    assert_eq!(all.len(), world.seen[0].nodes.len());
     world.kill("a");
-    assert_eq!(alone(&world.run(10)), [relays, relays], "all of a region that fails, as none of it is better");
+    assert_eq!(alone(&world.run(10)), all, "all of a region that fails, as none of it is better");
+    world.heal("a");
+    let healed = world.run(1000);
+    assert_eq!((healed.active.len(), alone(&healed)), (2, all));
     world.faults.silent.extend(world.policy.vantage_points.iter().map(|point| point.name.clone()));
-    assert_eq!(alone(&world.run(60)), [relays, relays], "nobody is believed");
+    let blind = world.run(60);
+    let own = |address: &std::net::Ipv4Addr| alone(&healed).contains(address);
+    assert!(blind.frozen.is_some());
+    assert_eq!(alone(&blind), blind.answer.ipv4.iter().copied().filter(own).collect::<Vec<_>>());
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::profile::ProfileId;
 use crate::error::{Categorised, Category};
@@ -17,7 +18,7 @@ pub enum AzureError {
     #[error("{host}: no answer in {seconds} s; what was asked may have been done")]
     NoAnswer { host: String, seconds: u64 },
     #[error("{host}: could not do it now ({status}): {message}")]
-    Busy { host: String, status: u16, message: String },
+    Busy { host: String, status: u16, message: String, retry_after: Option<Duration> },
     #[error("{host}: not done in {seconds} s: what is left is done next")]
     OutOfTime { host: String, seconds: u64 },
     #[error("{profile} is changed by somebody else at the same time: let one DnsFailover alone change it")]
@@ -65,6 +66,16 @@ pub enum AzureError {
 }
 
 impl AzureError {
+    /// Another try may do it.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Broken { .. } | Self::NoAnswer { .. } | Self::Busy { .. })
+    }
+
+    /// How long not to ask again, in its own words.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Busy { retry_after, .. } = self { *retry_after } else { None }
+    }
+
     /// It was told to do something and said no. What it was told may have been about what is no longer so.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::NoProfile { .. } | Self::Refused { .. })

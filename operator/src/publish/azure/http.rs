@@ -25,7 +25,7 @@ const IN_ALL: Duration = Duration::from_secs(30);
 const TRIES: usize = 4;
 /// Before the second try, doubled from one to the next.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// A server that wants more time is asked again by the next publication.
+/// One that wants more time is asked again by a later publication.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A profile has at most 200 endpoints of less than 1 KiB.
 const LONGEST_ANSWER: usize = 1024 * 1024;
@@ -47,8 +47,8 @@ impl Deadline {
 }
 
 /// What is asked, of whom.
-pub struct Question<'a> {
-    pub site: &'a Site,
+pub struct Question {
+    pub site: Site,
     pub method: Method,
     /// Path and query, encoded.
     pub path: String,
@@ -83,29 +83,22 @@ impl Http {
     }
 
     /// Asks until there is an answer that is not to be had again in another way, at most four times. Questions must be
-    /// such that asking twice does the same as once.
-    pub async fn ask(&self, question: &Question<'_>, deadline: Deadline) -> Result<Answer, AzureError> {
+    /// such that asking twice, and later, does the same as once.
+    pub async fn ask(&self, question: &Question, deadline: Deadline) -> Result<Answer, AzureError> {
         let mut tries = 0;
         loop {
-            tries += 1;
-            let (error, wait) = match self.once(question, deadline).await {
-                Ok((answer, headers)) if is_busy(answer.status) => {
-                    let (status, message) = (answer.status.as_u16(), words(&answer.body));
-                    (AzureError::Busy { host: question.site.place(), status, message }, retry_after(&headers))
+            match self.once(question, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    tries += 1;
+                    self.rest(error, tries, deadline).await?;
                 }
-                Ok((answer, _)) => return Ok(answer),
-                Err(error @ (AzureError::TooLong { .. } | AzureError::OutOfTime { .. })) => return Err(error),
-                Err(error) => (error, None),
-            };
-            let wait = wait.unwrap_or_else(|| self.pause(tries));
-            if tries == TRIES || wait >= deadline.left() {
-                return Err(error);
             }
-            sleep(wait).await;
         }
     }
 
-    async fn once(&self, question: &Question<'_>, deadline: Deadline) -> Result<(Answer, HeaderMap), AzureError> {
+    /// Asks once. A server that is busy is an error.
+    pub async fn once(&self, question: &Question, deadline: Deadline) -> Result<Answer, AzureError> {
         let host = question.site.place();
         let left = deadline.left();
         match timeout(REQUEST.min(left), self.exchange(question)).await {
@@ -115,7 +108,20 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, question: &Question<'_>) -> Result<(Answer, HeaderMap), AzureError> {
+    /// After so many tries that failed, the last of them by `error`: waits for the next one.
+    ///
+    /// # Errors
+    /// That error, if there is to be none: it does not pass, four are enough, or there is no time.
+    pub async fn rest(&self, error: AzureError, tries: usize, deadline: Deadline) -> Result<(), AzureError> {
+        let wait = error.retry_after().unwrap_or_else(|| self.pause(tries));
+        if !error.passes() || tries >= TRIES || wait > LONGEST_WAIT || wait >= deadline.left() {
+            return Err(error);
+        }
+        sleep(wait).await;
+        Ok(())
+    }
+
+    async fn exchange(&self, question: &Question) -> Result<Answer, AzureError> {
         let host = || question.site.place();
         let mut request = Request::builder()
             .method(question.method.clone())
@@ -140,7 +146,12 @@ impl Http {
                 AzureError::Broken { host: host(), source }
             }
         })?;
-        Ok((Answer { status: parts.status, body: body.to_bytes() }, parts.headers))
+        let answer = Answer { status: parts.status, body: body.to_bytes() };
+        if is_busy(answer.status) {
+            let (status, message) = (answer.status.as_u16(), words(&answer.body, None));
+            return Err(AzureError::Busy { host: host(), status, message, retry_after: retry_after(&parts.headers) });
+        }
+        Ok(answer)
     }
 
     /// Up to a quarter less, so that not all who failed together come back together.
@@ -158,7 +169,7 @@ fn is_busy(status: StatusCode) -> bool {
 /// In seconds, as Azure writes it (RFC 9110 section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(Duration::from_secs(seconds))
 }
 
 /// What an error says: of the resource manager, or of the authority (RFC 6749 section 5.2).
@@ -175,8 +186,9 @@ struct Words {
     message: Option<String>,
 }
 
-/// On one line, and the same each time: without the time and the number of the request.
-pub fn words(body: &[u8]) -> String {
+/// On one line, and the same each time: without the time and the number of the request, and without what we sent as
+/// `proof` of who we are.
+pub fn words(body: &[u8], proof: Option<&str>) -> String {
     let (code, message) = match serde_json::from_slice(body) {
         Ok(Refusal::ResourceManager { error }) => (error.code, error.message),
         Ok(Refusal::Authority { error, error_description }) => (Some(error), error_description),
@@ -186,6 +198,8 @@ pub fn words(body: &[u8]) -> String {
     let message = message.split("Trace ID:").next().unwrap_or_default().lines().next().unwrap_or_default().trim();
     let told = [code.as_deref().unwrap_or_default(), message];
     let told = told.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+    // Before it is cut: a part of it is no less confidential.
+    let told = proof.map_or(told.clone(), |proof| told.replace(proof, "…"));
     told.chars().take(LONGEST_WORDS).collect()
 }
 
@@ -204,13 +218,35 @@ mod tests {
             (r#"{"error": {"code": "Throttled"}}"#, "Throttled"),
             ("<html>", "it does not say why"),
         ] {
-            assert_eq!(words(body.as_bytes()), told);
+            assert_eq!(words(body.as_bytes(), None), told);
         }
     }
 
     #[test]
-    fn a_wait_that_is_asked_for_is_kept_up_to_ten_seconds() {
-        for (written, expected) in [("3", Some(3)), ("60", Some(10)), ("Wed, 21 Oct 2026 07:28:00 GMT", None)] {
+    fn a_proof_is_not_told_where_the_words_are_cut() {
+        let proof = "p".repeat(40);
+        let body = serde_json::json!({"error": {"message": format!("{}{proof}", "x".repeat(LONGEST_WORDS - 20))}});
+        assert!(!words(body.to_string().as_bytes(), Some(&proof)).contains("pp"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_of_more_than_ten_seconds_is_left_to_a_later_publication() {
+        let http = Http::new(1).unwrap();
+        let busy = |seconds| AzureError::Busy {
+            host: "a".into(),
+            status: 429,
+            message: String::new(),
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        assert!(http.rest(busy(10), 1, Deadline::start()).await.is_ok());
+        assert!(http.rest(busy(11), 1, Deadline::start()).await.is_err());
+        assert!(http.rest(busy(1), TRIES, Deadline::start()).await.is_err());
+        assert!(http.rest(AzureError::NotLeader, 1, Deadline::start()).await.is_err());
+    }
+
+    #[test]
+    fn a_wait_is_asked_for_in_seconds() {
+        for (written, expected) in [("3", Some(3)), ("60", Some(60)), ("Wed, 21 Oct 2026 07:28:00 GMT", None)] {
             let headers = HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(written))]);
             assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{written}");
         }

@@ -128,7 +128,7 @@ impl SignIn {
         }
         let pairs = form.iter().map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, SEGMENT)));
         let question = Question {
-            site: &self.authority,
+            site: self.authority.clone(),
             method: Method::POST,
             path: format!("/{}/oauth2/v2.0/token", encoded(tenant)),
             content_type: "application/x-www-form-urlencoded",
@@ -138,7 +138,7 @@ impl SignIn {
         let answer = http.ask(&question, deadline).await?;
         let host = self.authority.place();
         if answer.status != StatusCode::OK {
-            let message = words(&answer.body).replace(&proof, "…");
+            let message = words(&answer.body, Some(&proof));
             return Err(AzureError::SignIn { host, tenant: tenant.to_owned(), client: client.to_owned(), message });
         }
         // What cannot be read may hold a token: the error must not cite it.

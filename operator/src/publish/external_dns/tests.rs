@@ -98,6 +98,49 @@ async fn an_answer_is_written_once_and_says_whose_it_is() {
 }
 
 #[tokio::test]
+async fn what_others_have_put_on_an_object_stays_and_labels_that_are_not_wanted_any_more_go() {
+    let kept = Kept::default();
+    kept.publisher().0.publish(&set(1, 1), &Expected::Nothing).await.unwrap();
+    {
+        let mut object = kept.object.lock().unwrap();
+        let meta = &mut object.as_mut().unwrap()["metadata"];
+        meta["labels"]["team"] = json!("media");
+        meta["finalizers"] = json!(["example.org/audit"]);
+        meta["annotations"]["example.org/seen"] = json!("yes");
+    }
+    let (publisher, _scenario) = kept.publisher();
+    assert_eq!(told(&publisher.publish(&set(1, 1), &ours(1)).await), "there");
+    let relabelled = ExternalDns { labels: [("zone".to_owned(), "b".to_owned())].into(), ..publisher };
+    assert_eq!(told(&relabelled.publish(&set(2, 1), &ours(1)).await), "written");
+    let meta = &kept.object.lock().unwrap().clone().unwrap()["metadata"];
+    assert_eq!(meta["labels"], json!({"team": "media", "zone": "b"}));
+    assert_eq!(meta["finalizers"], json!(["example.org/audit"]));
+    assert_eq!(
+        (&meta["annotations"]["example.org/seen"], meta["ownerReferences"].as_array().unwrap().len()),
+        (&json!("yes"), 1)
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_goes_while_it_is_written_is_a_conflict_and_no_missing_kind() {
+    let mut requests = 0;
+    let kept = Kept::default();
+    kept.publisher().0.publish(&set(1, 1), &Expected::Nothing).await.unwrap();
+    let (client, _scenario) = Scenario::start({
+        let kept = kept.clone();
+        move |request| {
+            requests += 1;
+            if requests == 2 {
+                *kept.object.lock().unwrap() = None;
+            }
+            kept.answer(&request)
+        }
+    });
+    let publisher = ExternalDns { api: Api::namespaced(client, "rtc"), ..kept.publisher().0 };
+    assert_eq!(told(&publisher.publish(&set(2, 1), &ours(1)).await), "conflict");
+}
+
+#[tokio::test]
 async fn a_former_leader_that_is_late_changes_nothing() {
     let kept = Kept::default();
     let (publisher, _scenario) = kept.publisher();
