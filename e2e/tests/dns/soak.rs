@@ -3,8 +3,10 @@
 use std::{env, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{cut::Cut, monotonic::Moment, tell};
+use e2e::{cut::Cut, monotonic::Moment, operator, tell};
 use futures::future::LocalBoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt, api::DeleteParams};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::json;
 
@@ -39,11 +41,7 @@ struct Fault {
 }
 
 const FAULTS: [Fault; 10] = [
-    Fault {
-        what: "a prober is killed",
-        kind: Kind::Probers,
-        happens: |name| Box::pin(steady::one_prober_killed(name)),
-    },
+    Fault { what: "a prober is killed", kind: Kind::Probers, happens: |name| Box::pin(prober_killed(name)) },
     Fault {
         what: "a prober stands still",
         kind: Kind::Probers,
@@ -59,7 +57,7 @@ const FAULTS: [Fault; 10] = [
         kind: Kind::Probers,
         happens: |name| Box::pin(steady::all_probers_cut_off(name)),
     },
-    Fault { what: "the leader is killed", kind: Kind::Leader, happens: |name| Box::pin(steady::leader_killed(name)) },
+    Fault { what: "the leader is killed", kind: Kind::Leader, happens: |name| Box::pin(leader_killed(name)) },
     Fault {
         what: "a prober's clock steps",
         kind: Kind::Clock,
@@ -85,6 +83,23 @@ fn drawn(random: &mut StdRng) -> [&'static Fault; 2] {
             return two;
         }
     }
+}
+
+/// A kubelet waits longer each time before it starts a process again: one that was killed makes way for a new pod.
+async fn prober_killed(name: &Name<'_>) -> Result<()> {
+    let pod = name.prober(steady::BESIDE).await?.name_any();
+    steady::one_prober_killed(name).await?;
+    name.pods().delete(&pod, &DeleteParams::default()).await?;
+    Ok(())
+}
+
+async fn leader_killed(name: &Name<'_>) -> Result<()> {
+    let client = &name.scenario.client;
+    let pod = operator::leader(client).await?.name_any();
+    steady::leader_killed(name).await?;
+    let pods = Api::<Pod>::namespaced(client.clone(), operator::NAMESPACE);
+    pods.delete(&pod, &DeleteParams::default()).await?;
+    operator::settled(client, Duration::from_mins(2)).await
 }
 
 fn number(variable: &str) -> Result<Option<u64>> {

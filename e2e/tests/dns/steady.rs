@@ -32,7 +32,7 @@ pub const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
 /// A kubelet waits longer from one end of a process to the next, up to 5 minutes.
 const RUNS_AGAIN_WITHIN: Duration = Duration::from_mins(6);
 /// The vantage point beside the operator.
-const BESIDE: &str = "operator";
+pub const BESIDE: &str = "operator";
 /// The one that a user runs.
 const OWN: &str = "own";
 
