@@ -37,9 +37,12 @@ async fn a_region_that_fails_in_part_leaves_the_answer() -> Result<()> {
     });
     name::with("dns-gray", spec, async |name| {
         let mut checks = Checks::default();
-        checks.check("UDP is blocked and TCP is not", udp_blocked(name)).await;
-        checks.check("relayed ports are closed", relayed_ports_closed(name)).await;
-        checks.check("what is relayed goes nowhere", echo_black_holed(name)).await;
+        let udp = behind_a_firewall(name, |node| Blocked::udp_listener(node, PORT));
+        checks.check("UDP is blocked and TCP is not", udp).await;
+        let relayed = behind_a_firewall(name, |node| Blocked::relayed(node, &RELAYED));
+        checks.check("relayed ports are closed", relayed).await;
+        let sent = behind_a_firewall(name, |node| Blocked::sent_from_relayed(node, &RELAYED));
+        checks.check("what is relayed goes nowhere", sent).await;
         checks.check("40 % of the packets are lost", lossy(name)).await;
         checks.check("packets come 400 ms late", late(name)).await;
         checks.check("the quota refuses allocations", quota(name)).await;
@@ -65,28 +68,11 @@ async fn machines(name: &Name<'_>) -> Result<Vec<String>> {
     Ok(found)
 }
 
-async fn udp_blocked(name: &Name<'_>) -> Result<()> {
+/// In front of each machine of the region.
+async fn behind_a_firewall(name: &Name<'_>, block: fn(&str) -> Result<Blocked>) -> Result<()> {
     let at = Moment::now()?;
     let nodes = machines(name).await?;
-    let blocked: Vec<_> = nodes.iter().map(|node| Blocked::udp_listener(node, PORT)).collect::<Result<_>>()?;
-    leaves(name, at, FLIPS_WITHIN).await?;
-    blocked.into_iter().try_for_each(Blocked::ends)?;
-    name.is_back(BACK_WITHIN).await
-}
-
-async fn relayed_ports_closed(name: &Name<'_>) -> Result<()> {
-    let at = Moment::now()?;
-    let nodes = machines(name).await?;
-    let blocked: Vec<_> = nodes.iter().map(|node| Blocked::relayed(node, &RELAYED)).collect::<Result<_>>()?;
-    leaves(name, at, FLIPS_WITHIN).await?;
-    blocked.into_iter().try_for_each(Blocked::ends)?;
-    name.is_back(BACK_WITHIN).await
-}
-
-async fn echo_black_holed(name: &Name<'_>) -> Result<()> {
-    let at = Moment::now()?;
-    let nodes = machines(name).await?;
-    let blocked: Vec<_> = nodes.iter().map(|node| Blocked::sent_from_relayed(node, &RELAYED)).collect::<Result<_>>()?;
+    let blocked: Vec<_> = nodes.iter().map(|node| block(node)).collect::<Result<_>>()?;
     leaves(name, at, FLIPS_WITHIN).await?;
     blocked.into_iter().try_for_each(Blocked::ends)?;
     name.is_back(BACK_WITHIN).await
