@@ -1,6 +1,6 @@
 //! Running programs: bounded in time, with all of their output in the error.
 
-use std::{ffi::OsStr, fmt::Write, process::Stdio, time::Duration};
+use std::{ffi::OsStr, fmt::Write, fs::File, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -58,6 +58,16 @@ pub async fn feed<A: AsRef<OsStr>>(
         stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
     })
+}
+
+/// A program that runs beside a scenario and logs to a file. Killed when it is dropped, and by the kernel with the thread that
+/// starts it, so that no aborted run leaves it behind.
+pub fn beside(program: impl AsRef<OsStr>, log: &File) -> Result<Command> {
+    // Debian's util-linux.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).kill_on_drop(true);
+    Ok(command)
 }
 
 /// Standard output of a program that must succeed within `limit`.

@@ -5,16 +5,15 @@ use std::{
     fs::{self, File},
     net::SocketAddr,
     path::PathBuf,
-    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::{
-    cluster,
-    command::kubectl,
+    applied, cluster,
+    command::{self, kubectl},
     dns::{DnsServers, ZONE},
     wait,
 };
@@ -27,24 +26,16 @@ const METRICS: &str = "127.0.0.1:7979";
 pub async fn with_kind(body: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     ensure!(cluster::is_local(), "DNSEndpoint's CRD is installed and removed in the local cluster alone");
     let file = definition()?;
-    let file = file.to_str().context("a path in UTF-8")?;
-    run(&["apply", "-f", file]).await?;
-    let outcome = async {
+    applied::with(&fs::read_to_string(&file).with_context(|| file.display().to_string())?, async || {
         wait::until("DNSEndpoints are known", ESTABLISHED_WITHIN, async || {
-            run(&["get", "dnsendpoints.externaldns.k8s.io", "--all-namespaces"]).await
+            let listed = kubectl(&["get", "dnsendpoints.externaldns.k8s.io", "--all-namespaces"], "").await?;
+            ensure!(listed.succeeded(), "{}", listed.stderr);
+            Ok(())
         })
         .await?;
         body().await
-    }
-    .await;
-    let removed = run(&["delete", "--ignore-not-found", "--wait=true", "-f", file]).await;
-    outcome.and(removed)
-}
-
-async fn run(arguments: &[&str]) -> Result<()> {
-    let finished = kubectl(arguments, "").await?;
-    ensure!(finished.succeeded(), "kubectl {}: {}", arguments.join(" "), finished.stderr);
-    Ok(())
+    })
+    .await
 }
 
 /// Beside the program that it was built with.
@@ -66,10 +57,7 @@ impl ExternalDns {
         let log = File::create(&log_file).with_context(|| log_file.display().to_string())?;
         let SocketAddr::V4(primary) = servers.primary() else { bail!("an address of IPv4") };
         let program = cluster::external_dns();
-        // It ends with the thread that starts it, so that no aborted run goes on writing.
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(&program)
+        let process = command::beside(&program, &log)?
             .arg(format!("--kubeconfig={}", cluster::kubeconfig()?.display()))
             .args(["--source=crd", "--provider=rfc2136", "--registry=txt", "--txt-owner-id=e2e"])
             .args(["--managed-record-types=A", "--managed-record-types=AAAA"])
@@ -84,10 +72,6 @@ impl ExternalDns {
             // An argument would be seen by everybody on this machine.
             .env("EXTERNAL_DNS_RFC2136_TSIG_SECRET", servers.secret())
             .arg(format!("--metrics-address={METRICS}"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{}: build it with e2e/setup/go-program.sh external-dns", program.display()))?;
         Ok(Self { process, log: log_file })

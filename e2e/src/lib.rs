@@ -2,6 +2,7 @@
 //! deadline, and prints conditions, Events and logs when it fails. Machines are shared, so scenarios run one at a time
 //! (`--test-threads=1`).
 
+pub mod applied;
 pub mod audit;
 pub mod certificates;
 pub mod checks;

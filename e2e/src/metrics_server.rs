@@ -1,13 +1,16 @@
 //! What processors pods use, as the API of the cluster: the metrics server of Kubernetes, outside of the cluster, for as
 //! long as a scenario needs it.
 
-use std::{fs::File, panic::AssertUnwindSafe, process::Stdio, time::Duration};
+use std::{fs::File, time::Duration};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use futures::FutureExt;
-use tokio::process::{Child, Command};
+use anyhow::{Context, Result, ensure};
+use tokio::process::Child;
 
-use crate::{cluster, command::kubectl, wait};
+use crate::{
+    applied, cluster,
+    command::{self, kubectl},
+    wait,
+};
 
 /// Where the API server finds it: this machine, as the cluster sees it.
 const ADDRESS: &str = "10.200.0.1";
@@ -19,17 +22,13 @@ const AVAILABLE_WITHIN: Duration = Duration::from_mins(2);
 /// becomes of `body`.
 pub async fn with(body: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     let mut server = start()?;
-    let outcome = AssertUnwindSafe(async {
-        apply(&["apply"]).await?;
+    let outcome = applied::with(&objects(), async || {
         wait::until("the metrics of machines are to be had", AVAILABLE_WITHIN, has_metrics).await?;
         body().await
     })
-    .catch_unwind()
-    .await
-    .unwrap_or_else(|_| Err(anyhow!("the scenario panicked: see above")));
-    let removed = apply(&["delete", "--ignore-not-found", "--wait=true"]).await;
+    .await;
     let stopped = server.kill().await.context("the metrics server does not end");
-    outcome.and(removed).and(stopped)
+    outcome.and(stopped)
 }
 
 fn start() -> Result<Child> {
@@ -38,7 +37,7 @@ fn start() -> Result<Child> {
     let log = cluster::state().join("logs/metrics-server.log");
     let log = File::create(&log).with_context(|| format!("{}", log.display()))?;
     let certificates = cluster::state().join("pki");
-    Command::new(cluster::metrics_server())
+    command::beside(cluster::metrics_server(), &log)?
         .arg(format!("--kubeconfig={kubeconfig}"))
         .arg(format!("--authentication-kubeconfig={kubeconfig}"))
         .arg(format!("--authorization-kubeconfig={kubeconfig}"))
@@ -49,10 +48,6 @@ fn start() -> Result<Child> {
         .arg(format!("--bind-address={ADDRESS}"))
         .arg(format!("--secure-port={PORT}"))
         .arg(format!("--cert-dir={}", certificates.join("metrics-server").display()))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true)
         .spawn()
         .with_context(|| {
             format!("{}: build it with e2e/setup/go-program.sh metrics-server", cluster::metrics_server().display())
@@ -87,14 +82,6 @@ spec:
   service: {{name: metrics-server, namespace: kube-system}}
 "
     )
-}
-
-async fn apply(verb: &[&str]) -> Result<()> {
-    let mut arguments = verb.to_vec();
-    arguments.extend(["-f", "-"]);
-    let done = kubectl(&arguments, &objects()).await?;
-    ensure!(done.succeeded(), "{}", done.stderr);
-    Ok(())
 }
 
 async fn has_metrics() -> Result<()> {

@@ -1,6 +1,6 @@
 //! A prober that a user runs, at a place of its own outside of the cluster, with a clock of its own.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -8,9 +8,9 @@ use kube::{Api, Client};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use crate::{cluster, operator, scenario};
+use crate::{cluster, command, operator, scenario};
 
 /// This machine, as the cluster sees it.
 const ADDRESS: &str = scenario::OUTSIDE[0];
@@ -88,20 +88,13 @@ fn faketime() -> Result<PathBuf> {
 fn spawn(folder: &TempDir) -> Result<Child> {
     fs::write(clock(folder), "+0")?;
     let log = fs::File::create(folder.path().join("log"))?;
-    // It ends with the thread that starts it, so that no aborted run keeps the port.
-    Command::new("setpriv")
-        .args(["--pdeathsig", "KILL"])
-        .arg(program()?)
+    command::beside(program()?, &log)?
         .args(["probe", "--config"])
         .arg(folder.path().join("probe.yaml"))
         .env("LD_PRELOAD", faketime()?)
         .env("FAKETIME_TIMESTAMP_FILE", clock(folder))
         .env("FAKETIME_NO_CACHE", "1")
         .env("DONT_FAKE_MONOTONIC", "1")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true)
         .spawn()
         .context("media-node probe does not start")
 }

@@ -4,16 +4,15 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use super::question;
-use crate::wait;
+use crate::{command, wait};
 
 /// Until a server answers. Others may have the processors.
 const START: Duration = Duration::from_mins(1);
@@ -74,22 +73,16 @@ impl Named {
         self.directory.path().join("log")
     }
 
-    /// It ends with the thread that starts it, so that no aborted run keeps the port. -g: it stays ours, and logs to us.
+    /// -g: it stays ours, and logs to us.
     fn spawn(&self) -> Result<Child> {
         // Debian has it in a directory that is not everybody's PATH.
         let folders = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
         let program = std::env::split_paths(&folders).map(|folder| folder.join("named")).find(|path| path.is_file());
         let program = program.context("named is missing: run e2e/setup/packages.sh dns")?;
         let log = fs::File::options().create(true).append(true).open(self.log_file())?;
-        Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(program)
+        command::beside(program, &log)?
             .args(["-4", "-g", "-n", "1", "-c"])
             .arg(self.directory.path().join("named.conf"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
             .spawn()
             .context("setpriv does not start: apt-get install util-linux")
     }

@@ -132,17 +132,24 @@ pub async fn all_probers_cut_off(name: &Name<'_>) -> Result<()> {
 
 /// A day back, and its credentials have ended for the relays; a year ahead, and their certificates have ended for it.
 async fn one_clock_stepped(name: &Name<'_>) -> Result<()> {
+    with_own_prober(name, async |prober| steps_alone(name, prober).await).await
+}
+
+/// Once it is heard, beside those of the operator.
+async fn with_own_prober(name: &Name<'_>, body: impl AsyncFnOnce(&OwnProber) -> Result<()>) -> Result<()> {
     let prober = OwnProber::start(&name.scenario.client, &name.scenario.namespace, NAME).await?;
     name.change(json!({"spec": {"vantagePoints": [{"name": OWN, "url": OwnProber::url()}]}})).await?;
-    let outcome = steps_alone(name, &prober).await;
+    let outcome = async {
+        has(name, "the further prober is heard", |status| state(status, OWN) == Some(VantagePointState::Fine)).await?;
+        body(&prober).await
+    }
+    .await;
     name.change(json!({"spec": {"vantagePoints": null}})).await?;
-    let outcome = outcome.with_context(|| prober.log());
-    prober.ends().await?;
-    outcome
+    outcome.with_context(|| prober.log())?;
+    prober.ends().await
 }
 
 async fn steps_alone(name: &Name<'_>, prober: &OwnProber) -> Result<()> {
-    has(name, "the further prober is heard", is_heard).await?;
     for days in [-1, 365] {
         prober.step(days * 86_400)?;
         has(name, "it alone votes against the regions", |status| {
@@ -158,20 +165,14 @@ async fn steps_alone(name: &Name<'_>, prober: &OwnProber) -> Result<()> {
 
 /// The same while other things fail, so that nobody knows what the others say meanwhile.
 pub async fn one_clock_steps_unwatched(name: &Name<'_>) -> Result<()> {
-    let prober = OwnProber::start(&name.scenario.client, &name.scenario.namespace, NAME).await?;
-    name.change(json!({"spec": {"vantagePoints": [{"name": OWN, "url": OwnProber::url()}]}})).await?;
-    let heard = has(name, "the further prober is heard", is_heard).await;
-    for seconds in [-86_400, 86_400, 0] {
-        prober.step(seconds)?;
-        watched().await;
-    }
-    name.change(json!({"spec": {"vantagePoints": null}})).await?;
-    heard.with_context(|| prober.log())?;
-    prober.ends().await
-}
-
-fn is_heard(status: &DnsFailoverStatus) -> bool {
-    state(status, OWN) == Some(VantagePointState::Fine)
+    with_own_prober(name, async |prober| {
+        for seconds in [-86_400, 86_400, 0] {
+            prober.step(seconds)?;
+            watched().await;
+        }
+        Ok(())
+    })
+    .await
 }
 
 pub async fn leader_killed(name: &Name<'_>) -> Result<()> {

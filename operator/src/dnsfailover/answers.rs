@@ -6,10 +6,9 @@ use jiff::Timestamp;
 
 use super::observed::Observed;
 use super::validate::ManagedName;
-use crate::failover::answer::{Answer, Portion, answer};
+use crate::failover::answer::{Answer, alone};
 use crate::failover::decide::Decision;
 use crate::failover::region::Region;
-use crate::failover::slots;
 use crate::publish::{Addresses, DnsName, NoRecordSet, RecordSet, Share};
 
 /// That of the name, and with `regionNames` one of each region that has a relay. Nothing is empty.
@@ -28,8 +27,7 @@ pub fn sets(
         sets.push(whole.shared(shares));
     }
     for offer in observed.offers.iter().filter(|_| name.region_names) {
-        let portion = Portion { part: 1.0, relays: offer.seen.takers() };
-        let found = answer(&[portion], name.policy.max_addresses, slots::number(now, name.policy.ttl));
+        let found = alone(offer.seen.takers(), &name.policy, now);
         if let Some(own) = region_name(name, &offer.seen.name).filter(|_| !found.is_empty()) {
             sets.push(set(own, found.addresses().collect())?);
         }
@@ -65,12 +63,9 @@ fn region_name(name: &ManagedName, region: &str) -> Option<DnsName> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::dnsfailover::observed::{LeftOut, Why};
     use crate::dnsfailover::test_support::managed;
-    use crate::failover::votes::Votes;
 
     #[test]
     fn names_of_regions_go_when_nobody_asks_for_them_or_the_region_leaves() {
@@ -83,6 +78,7 @@ mod tests {
         assert_eq!(gone("{regionNames: true}", &["a"]), ["b.turn.example.org"]);
         assert_eq!(gone("{}", &["a", "b"]), ["a.turn.example.org", "b.turn.example.org"]);
     }
+
     fn decided(regions: &[(&str, u32, &[&str])]) -> Decision {
         let address = |text: &&str| text.parse::<std::net::IpAddr>().unwrap();
         let region = |(name, percent, _): &(&str, u32, &[&str])| Region {
@@ -91,16 +87,9 @@ mod tests {
         };
         Decision {
             answer: Answer::of(["192.0.2.1".parse().unwrap()]),
-            publish: true,
             regions: regions.iter().map(region).collect(),
-            votes: vec![Votes::default(); regions.len()],
             alone: regions.iter().map(|(_, _, list)| Answer::of(list.iter().map(address))).collect(),
-            active: vec![],
-            frozen: None,
-            degraded: vec![],
-            flip: None,
-            choices: vec![],
-            next_look: Duration::from_secs(1),
+            ..Decision::default()
         }
     }
 

@@ -226,16 +226,12 @@ async fn authorities(secrets: &Api<Secret>, certificates: &[String]) -> Result<O
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_support::cloud;
     use super::*;
     use crate::publish::azure::WorkloadIdentity;
 
     #[test]
     fn the_credentials_of_an_object_come_before_the_identity_of_the_operator() {
-        let cloud = |workload_identity| Cloud {
-            resource_manager: "https://management.azure.com".parse().unwrap(),
-            authority: "https://login.microsoftonline.com".parse().unwrap(),
-            workload_identity,
-        };
         let own = WorkloadIdentity { tenant: "t".into(), client: "operator".into(), token_file: "/token".into() };
         let entry = SecretEntry { name: "azure".into(), key: "secret".into() };
         let written = ServicePrincipal { tenant: "t".into(), client: "written".into(), secret: entry };

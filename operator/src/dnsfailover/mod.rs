@@ -637,7 +637,7 @@ fn reference(object: &Guarded) -> ObjectRef {
 
 #[cfg(test)]
 mod tests {
-    use super::test_support::managed;
+    use super::test_support::{cloud, managed};
     use super::*;
 
     #[test]
@@ -649,11 +649,7 @@ mod tests {
             api_server: Some("10.96.0.1:443".into()),
             media_node_image: "media-node".into(),
             cluster_networks: vec![],
-            azure: crate::publish::azure::Cloud {
-                resource_manager: "https://management.azure.com".parse().unwrap(),
-                authority: "https://login.microsoftonline.com".parse().unwrap(),
-                workload_identity: None,
-            },
+            azure: cloud(None),
         };
         let azure = "{provider: {azureTrafficManager: {subscriptionId: s, resourceGroup: g, profile: p}}}";
         for (spec, second) in [("{}", "192.0.2.53:53"), (azure, "management.azure.com:443")] {

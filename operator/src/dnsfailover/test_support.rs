@@ -3,6 +3,7 @@
 use rtcfleet_crds::DnsFailover;
 
 use super::validate::{ManagedName, validate};
+use crate::publish::azure::{Cloud, WorkloadIdentity};
 
 /// `turn.example.org` for the group `india`, published by dynamic updates, with the fields of `spec` (YAML) put over.
 pub fn object(spec: &str) -> DnsFailover {
@@ -22,6 +23,13 @@ pub fn object(spec: &str) -> DnsFailover {
     let extra: serde_json::Map<String, serde_json::Value> = crate::yaml::parse(spec).expect("YAML");
     whole["spec"].as_object_mut().expect("an object").extend(extra);
     serde_json::from_value(whole).expect("a DnsFailover")
+}
+
+/// Azure's public cloud.
+pub fn cloud(workload_identity: Option<WorkloadIdentity>) -> Cloud {
+    let [resource_manager, authority] = ["https://management.azure.com", "https://login.microsoftonline.com"]
+        .map(|site| site.parse().expect("an origin"));
+    Cloud { resource_manager, authority, workload_identity }
 }
 
 /// [`object`], validated.

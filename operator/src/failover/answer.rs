@@ -3,8 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use jiff::Timestamp;
 use rtcfleet_crds::dns_failover::AnswerStatus;
 
+use super::policy::Policy;
 use super::seen::Node;
 use super::slots;
 
@@ -65,6 +67,11 @@ pub struct Portion<'a> {
 pub fn answer(portions: &[Portion<'_>], most: usize, slot: u64) -> Answer {
     let families = [IpAddr::is_ipv4 as fn(&IpAddr) -> bool, IpAddr::is_ipv6];
     Answer::of(families.into_iter().flat_map(|is_of| family(portions, is_of, most, slot)))
+}
+
+/// The answer with one region, or a part of it, alone.
+pub fn alone(relays: Vec<&Node>, policy: &Policy, now: Timestamp) -> Answer {
+    answer(&[Portion { part: 1.0, relays }], policy.max_addresses, slots::number(now, policy.ttl))
 }
 
 fn family(portions: &[Portion<'_>], is_of: fn(&IpAddr) -> bool, most: usize, slot: u64) -> Vec<IpAddr> {

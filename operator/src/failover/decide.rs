@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::answer::{Answer, Portion, answer};
+use super::answer::{self, Answer, Portion, answer};
 use super::choice::Choice;
 use super::freeze::{Freeze, frozen};
 use super::policy::Policy;
@@ -40,6 +40,7 @@ pub struct Situation<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(test, derive(Default))]
 pub struct Decision {
     /// Never empty, unless there has never been a relay.
     pub answer: Answer,
@@ -199,7 +200,7 @@ fn alone(stand: &Stand<'_>, policy: &Policy, kept: Option<&Answer>, now: Timesta
     }
     let fine = relays(stand);
     let relays = if fine.is_empty() { takers } else { fine };
-    answer(&[Portion { part: 1.0, relays }], policy.max_addresses, slots::number(now, policy.ttl))
+    answer::alone(relays, policy, now)
 }
 
 /// Every address belongs to a relay that takes calls, as far as those say who would know.

@@ -25,13 +25,8 @@ fn look() -> Look {
         publish: true,
         regions: vec![region("central"), region("south")],
         votes: vec![Votes::default(); 2],
-        alone: vec![],
         active: vec!["central".into(), "south".into()],
-        frozen: None,
-        degraded: vec![],
-        flip: None,
-        choices: vec![],
-        next_look: Duration::from_secs(1),
+        ..Decision::default()
     };
     Look {
         decision,
