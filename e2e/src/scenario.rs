@@ -175,6 +175,22 @@ impl Scenario {
         }
     }
 
+    /// The pod that takes the place of `before` in its slot, when it serves. The region's `Ready` may still be that of
+    /// before.
+    pub async fn successor(&self, region: &str, before: &Relay) -> Result<Relay> {
+        let what = format!("another relay serves in slot {} of {region}", before.slot);
+        wait::until(&what, Duration::from_mins(1), async || {
+            let now = self.relay(region, before.slot).await?;
+            ensure!(now.uid != before.uid, "{} is still there", now.pod);
+            let conditions = self.pods().get(&now.pod).await?.status.and_then(|status| status.conditions);
+            let is_ready =
+                conditions.iter().flatten().any(|one| (one.type_.as_str(), one.status.as_str()) == ("Ready", "True"));
+            ensure!(is_ready, "{} is not ready", now.pod);
+            Ok(now)
+        })
+        .await
+    }
+
     /// A light stream through one relay.
     pub async fn stream(&self, relay: &Relay) -> Result<Stream> {
         self.stream_of(relay, Stream::LIGHT).await

@@ -131,9 +131,10 @@ async fn secret_comes_back(scenario: &Scenario) -> Result<()> {
 }
 
 async fn deployment_deleted(scenario: &Scenario) -> Result<()> {
+    let before = scenario.relay(REGION, 1).await?;
     deleted(scenario, "deployment", &format!("{REGION}-1")).await?;
-    scenario.ready(REGION).await?;
-    scenario.stream(&scenario.relay(REGION, 1).await?).await?.end().await
+    let relay = scenario.successor(REGION, &before).await?;
+    scenario.stream(&relay).await?.end().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

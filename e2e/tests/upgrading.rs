@@ -128,8 +128,10 @@ async fn left(scenario: &Scenario, second: &Relay) -> Result<()> {
         Ok(())
     })
     .await?;
-    let region = scenario.ready(REGION).await?;
-    ensure!(upgrade(&region).is_none(), "{:?}", upgrade(&region));
+    wait::object(&scenario.regions(), REGION, "Ready, and no upgrade", SOON, |region: &TurnRegion| {
+        upgrade(region).is_none() && wait::conditions(region).is_true(condition::READY)
+    })
+    .await?;
     Ok(())
 }
 
@@ -154,8 +156,7 @@ async fn a_drained_machine_keeps_its_calls_until_they_end_and_another_machine_ta
             .await;
         checks
             .check("a relay on another machine takes new calls meanwhile", async {
-                scenario.ready(REGION).await?;
-                let other = scenario.relay(REGION, 0).await?;
+                let other = scenario.successor(REGION, &busy).await?;
                 ensure!(other.node != busy.node, "{other:?}");
                 scenario.stream(&other).await?.end().await
             })
