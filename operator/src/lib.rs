@@ -21,6 +21,7 @@ pub mod http_get;
 pub mod identity;
 pub mod kube_io;
 pub mod leader;
+pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod node_client;

@@ -238,14 +238,19 @@ fn names(scenario: &Scenario) -> Api<DnsFailover> {
     Api::namespaced(scenario.client.clone(), &scenario.namespace)
 }
 
+/// Every transport.
+pub fn listeners(tls: u16) -> Value {
+    json!([
+        {"name": "udp", "protocol": "UDP", "port": PORT},
+        {"name": "tcp", "protocol": "TCP", "port": PORT},
+        {"name": "tls", "protocol": "TLS", "port": tls},
+    ])
+}
+
 fn region_spec(region: &str) -> String {
     json!({
         "failoverGroup": "india",
-        "listeners": [
-            {"name": "udp", "protocol": "UDP", "port": PORT},
-            {"name": "tcp", "protocol": "TCP", "port": PORT},
-            {"name": "tls", "protocol": "TLS", "port": TLS_PORT},
-        ],
+        "listeners": listeners(TLS_PORT),
         "tls": {"secretName": format!("turn-tls-{region}")},
         // Machines, and probers on the pods' network.
         "relay": {"allowPeers": ["10.200.0.0/24", "10.201.0.0/16", "fd00:200::/64"]},

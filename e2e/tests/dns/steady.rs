@@ -18,7 +18,10 @@ use e2e::{
     tell, wait,
 };
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::ResourceExt;
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
 use rtcfleet_crds::{ConditionsExt, DnsFailover, DnsFailoverStatus, condition, dns_failover::VantagePointState};
 use serde_json::json;
 
@@ -33,6 +36,7 @@ pub const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
 const RUNS_AGAIN_WITHIN: Duration = Duration::from_mins(6);
 /// The vantage point beside the operator.
 pub const BESIDE: &str = "operator";
+const MOVED_TLS_PORT: u16 = 5350;
 /// The one that a user runs.
 const OWN: &str = "own";
 
@@ -50,6 +54,7 @@ async fn a_healthy_region_never_leaves_the_answer_whatever_else_fails() -> Resul
         checks.check("5 % of all packets are lost", Box::pin(stays(name, lossy()))).await;
         checks.check("a relay is drained by its machine", Box::pin(stays(name, drained(name)))).await;
         checks.check("an upgrade rolls", Box::pin(stays(name, upgraded(name)))).await;
+        checks.check("a listener moves to another port", Box::pin(stays(name, listener_moved(name)))).await;
         checks.check("the API server is down for a minute", Box::pin(stays(name, api_server_down(name)))).await;
         checks
             .check("the DNS servers are down for a minute, and then catch up", Box::pin(dns_servers_down(name)))
@@ -211,15 +216,57 @@ pub async fn upgraded(name: &Name<'_>) -> Result<()> {
     let regions = name.scenario.regions();
     let new = jiff::Timestamp::now().as_second().to_string();
     let patch = json!({"spec": {"template": {"labels": {"upgraded": new}}}});
-    regions.patch(REGIONS[1], &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
-    wait::until("every relay has the new template", Duration::from_mins(3), async || {
-        let status = regions.get(REGIONS[1]).await?.status.unwrap_or_default();
-        let generation = regions.get(REGIONS[1]).await?.metadata.generation;
-        ensure!(status.observed_generation == generation && status.upgrade.is_none(), "{:?}", status.upgrade);
+    regions.patch(REGIONS[1], &PatchParams::default(), &Patch::Merge(patch)).await?;
+    exchanged(name).await
+}
+
+async fn exchanged(name: &Name<'_>) -> Result<()> {
+    wait::until("every relay has been exchanged", Duration::from_mins(3), async || {
+        let region = name.scenario.regions().get(REGIONS[1]).await?;
+        let status = region.status.unwrap_or_default();
+        ensure!(status.observed_generation == region.metadata.generation, "not looked at yet");
+        ensure!(status.upgrade.is_none(), "{:?}", status.upgrade);
         ensure!(status.ready_replicas == 2 && status.draining.is_empty(), "{status:?}");
         Ok(())
     })
+    .await
+}
+
+/// Relays that have calls open the new port when those have ended. Until then they serve where they did.
+async fn listener_moved(name: &Name<'_>) -> Result<()> {
+    let mut calls = Vec::new();
+    for relay in name.scenario.relays(REGIONS[1]).await? {
+        calls.push(name.scenario.stream(&relay).await?);
+    }
+    let moved = json!({"spec": {"listeners": name::listeners(MOVED_TLS_PORT)}});
+    name.scenario.regions().patch(REGIONS[1], &PatchParams::default(), &Patch::Merge(moved)).await?;
+    wait::until("a relay waits for its call to end", HEALTHY_WITHIN, async || {
+        let status = name.scenario.regions().get(REGIONS[1]).await?.status.unwrap_or_default();
+        ensure!(!status.draining.is_empty(), "{:?}", status.upgrade);
+        Ok(())
+    })
     .await?;
+    kubelets_look(name).await?;
+    watched().await;
+    for call in calls {
+        call.end().await?;
+    }
+    exchanged(name).await?;
+    kubelets_look(name).await?;
+    has(name, "the relays are probed where they are now", |status| {
+        status.regions.iter().all(|region| region.votes.up == region.votes.asked)
+    })
+    .await
+}
+
+/// A pod that is changed has its files looked after at once, and not only within a minute and a half.
+async fn kubelets_look(name: &Name<'_>) -> Result<()> {
+    let now = jiff::Timestamp::now().to_string();
+    for point in [REGIONS[0], REGIONS[1], BESIDE] {
+        let patch = json!({"metadata": {"annotations": {"e2e/looked": now}}});
+        let prober = name.prober(point).await?.name_any();
+        name.pods().patch(&prober, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Listens to probers: a task for each vantage point asks it over and over, apart from the passes, because one that is cut
 //! off answers seconds late or never, and that is when others must be heard.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,7 @@ fn report(point: &str, said: &Verdicts) -> Report {
             Some(Verdict {
                 sequence: one.sequence,
                 region: one.region.clone()?,
-                target: one.address?.ip().to_canonical(),
+                target: one.address.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()))?,
                 transport: match one.transport {
                     Transport::Udp => Protocol::Udp,
                     Transport::Tcp => Protocol::Tcp,
@@ -217,8 +218,6 @@ fn up_to(told: Option<Told>, said: &Verdicts) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use jiff::Timestamp;
     use rtcfleet_node_api::Canary;
 
@@ -263,7 +262,7 @@ mod tests {
         let report = report("a", &said(1, vec![verdict("b", 9, true), verdict("a", 4, false)]));
         let order: Vec<_> = report.verdicts.iter().map(|one| (one.sequence, one.ok)).collect();
         assert_eq!(order, [(4, false), (9, true)]);
-        assert_eq!(report.verdicts[0].target, IpAddr::from([192, 0, 2, 7]));
+        assert_eq!(report.verdicts[0].target, SocketAddr::from(([192, 0, 2, 7], 443)));
         assert_eq!(report.verdicts[0].age, Duration::from_millis(40));
     }
 

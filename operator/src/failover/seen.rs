@@ -1,14 +1,16 @@
 //! What is there: regions with their relays, and which of those can be published.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rtcfleet_crds::turn_region::Protocol;
+
+use crate::listener::ListenerPort;
 
 /// A region as it is observed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub name: String,
-    /// What it offers to callers, and probers try.
+    /// What it is to offer to callers.
     pub transports: Vec<Protocol>,
     pub nodes: Vec<Node>,
     /// Nodes that it has, in whole nodes. None: nobody knows.
@@ -23,7 +25,22 @@ pub struct Node {
     pub name: String,
     /// What callers are told: at most one of each family.
     pub addresses: Vec<IpAddr>,
+    /// Where it is open to them as it runs. A region that is changed may ask for others, which its relays get one by one
+    /// when their calls have ended.
+    pub listeners: Vec<ListenerPort>,
     pub state: NodeState,
+}
+
+impl Node {
+    /// Where callers reach it over a transport.
+    pub fn targets(&self, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
+        let ports = self.listeners.iter().filter(move |one| one.protocol == transport).map(|one| one.port);
+        ports.flat_map(|port| self.addresses.iter().map(move |address| SocketAddr::new(*address, port)))
+    }
+
+    fn opens(&self, transport: Protocol) -> bool {
+        self.listeners.iter().any(|one| one.protocol == transport)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +53,14 @@ pub enum NodeState {
 }
 
 impl Seen {
+    /// Transports by which it is judged: those that every relay opens which takes calls. One that is on its way in is
+    /// missed by nobody yet.
+    pub fn judged(&self) -> Vec<Protocol> {
+        let takers = self.takers();
+        let everywhere = |transport: &Protocol| takers.iter().all(|node| node.opens(*transport));
+        self.transports.iter().copied().filter(everywhere).collect()
+    }
+
     /// Relays that an answer may hold, by name. Of a region of which more than half looks not ready at once, all are:
     /// what fails then is more likely the view than the region, and probes say whether callers reach it.
     pub fn takers(&self) -> Vec<&Node> {

@@ -1,7 +1,7 @@
 //! Regions, probers and a clock for tests. Policies pass through `validate`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,7 @@ use super::seen::{Node, NodeState, Seen};
 use super::validate::validate;
 use super::verdict::{Report, Verdict};
 use super::watch::Watch;
+use crate::listener::ListenerPort;
 
 pub fn noon() -> Timestamp {
     "2026-02-02T12:00:00Z".parse().unwrap()
@@ -37,11 +38,17 @@ pub fn policy() -> Policy {
     policy_with("")
 }
 
+/// On the standard port.
+pub fn listener(protocol: Protocol) -> ListenerPort {
+    ListenerPort { protocol, port: if protocol == Protocol::Tls { 5349 } else { 3478 } }
+}
+
 /// A region with so many relays, 192.0.<index>.<n>.
 pub fn seen(name: &str, index: u8, relays: usize) -> Seen {
     let node = |n: u8| Node {
         name: format!("{name}-{n}"),
         addresses: vec![IpAddr::V4(Ipv4Addr::new(192, 0, index, n + 1))],
+        listeners: vec![listener(Protocol::Udp)],
         state: NodeState::Ready,
     };
     let nodes = (0..u8::try_from(relays).unwrap()).map(node).collect();
@@ -49,7 +56,7 @@ pub fn seen(name: &str, index: u8, relays: usize) -> Seen {
 }
 
 /// Of one probe, just made.
-pub fn report(point: &str, sequence: u64, region: &str, target: IpAddr, ok: bool) -> Report {
+pub fn report(point: &str, sequence: u64, region: &str, target: SocketAddr, ok: bool) -> Report {
     let verdict =
         Verdict { sequence, region: region.to_owned(), target, transport: Protocol::Udp, ok, age: Duration::ZERO };
     Report { vantage_point: point.to_owned(), boot: 1, canary: true, verdicts: vec![verdict] }
@@ -104,6 +111,15 @@ impl World {
         world
     }
 
+    /// Every region is to offer these, and its relays do.
+    pub fn offer(&mut self, transports: &[Protocol]) {
+        for seen in &mut self.seen {
+            seen.transports = transports.to_vec();
+            let all: Vec<ListenerPort> = transports.iter().map(|one| listener(*one)).collect();
+            seen.nodes.iter_mut().for_each(|node| node.listeners.clone_from(&all));
+        }
+    }
+
     pub fn kill(&mut self, region: &str) {
         let all = self.seen.iter().find(|seen| seen.name == region).unwrap().transports.iter().copied().collect();
         self.faults.dead.insert(region.to_owned(), all);
@@ -152,11 +168,10 @@ impl World {
         for point in self.policy.vantage_points.iter().filter(|point| !silent.contains(&point.name)) {
             let mut verdicts = Vec::new();
             for (seen, node) in self.seen.iter().flat_map(|seen| seen.nodes.iter().map(move |node| (seen, node))) {
-                for (target, transport) in node
-                    .addresses
-                    .iter()
-                    .flat_map(|one| seen.transports.iter().map(move |transport| (*one, *transport)))
-                {
+                let of = |one: &ListenerPort| {
+                    node.targets(one.protocol).map(|target| (target, one.protocol)).collect::<Vec<_>>()
+                };
+                for (target, transport) in node.listeners.iter().flat_map(of) {
                     let is_dead = dead.get(&seen.name).is_some_and(|dead| dead.contains(&transport));
                     let ok = (is_dead == lying.contains(&point.name)) && !cut_off.contains(&point.name);
                     self.sequence += 1;

@@ -1,6 +1,6 @@
 //! What probers tell.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rtcfleet_crds::turn_region::Protocol;
@@ -24,7 +24,8 @@ pub struct Verdict {
     /// Rises within a boot. One that was told before counts once.
     pub sequence: u64,
     pub region: String,
-    pub target: IpAddr,
+    /// Address and port of the relay.
+    pub target: SocketAddr,
     pub transport: Protocol,
     pub ok: bool,
     /// How long ago it was made, by the prober's monotonic clock. Its wall clock may say anything.

@@ -6,7 +6,7 @@
 //! not easier. Without a verdict a region stays what it was.
 
 use std::cmp::Ordering;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rtcfleet_crds::turn_region::Protocol;
@@ -14,7 +14,7 @@ use rtcfleet_crds::turn_region::Protocol;
 use super::policy::{Policy, VantagePoint};
 use super::probe::{Opinion, Probe};
 use super::region::{Health, Region};
-use super::seen::Seen;
+use super::seen::{Node, Seen};
 use super::watch::{Point, Watch};
 
 /// How vantage points vote about one transport of a region.
@@ -81,7 +81,7 @@ pub fn judge(policy: &Policy, watch: &Watch, seen: &Seen, before: &Region, now: 
     let fine: Vec<&Point> =
         asked.iter().filter_map(|one| watch.point(&one.name)).filter(|point| point.is_fine(now, policy)).collect();
     let court = Court { policy, seen, fine, now, asked: count(asked.len()) };
-    let all: Vec<(Protocol, Votes)> = seen.transports.iter().map(|one| (*one, court.votes(*one))).collect();
+    let all: Vec<(Protocol, Votes)> = seen.judged().into_iter().map(|one| (one, court.votes(one))).collect();
     let is_failing = |transport: Protocol, votes: &Votes| match (votes.down, votes.up) {
         (down, _) if down >= votes.needed => true,
         (_, up) if up >= votes.needed => false,
@@ -139,7 +139,7 @@ impl<'a> Court<'a> {
         for point in &self.fine {
             let (mut up, mut down, mut spotted) = (0_u32, 0_u32, 0_u32);
             let (mut firm, mut working, mut silent) = (0_u32, 0_u32, 0_u32);
-            for probe in self.targets().filter_map(|(_, target)| self.probe(point, target, transport)) {
+            for probe in self.probes(point, transport) {
                 match probe.opinion(self.now, &self.policy.health) {
                     Some(Opinion::Up) => up += 1,
                     Some(Opinion::Down) => down += 1,
@@ -176,20 +176,20 @@ impl<'a> Court<'a> {
         votes
     }
 
-    fn targets(&self) -> impl Iterator<Item = (&'a str, IpAddr)> + use<'a> {
+    /// Of relays that take calls, where they are open.
+    fn probes(&self, point: &'a Point, transport: Protocol) -> impl Iterator<Item = &'a Probe> {
         let takers = self.seen.takers().into_iter();
-        takers.flat_map(|node| node.addresses.iter().map(|address| (node.name.as_str(), *address)))
+        let targets = takers.flat_map(move |node| node.targets(transport));
+        targets.filter_map(move |target| self.probe(point, target, transport))
     }
 
-    fn probe(&self, point: &'a Point, target: IpAddr, transport: Protocol) -> Option<&'a Probe> {
+    fn probe(&self, point: &'a Point, target: SocketAddr, transport: Protocol) -> Option<&'a Probe> {
         point.probe(&self.seen.name, target, transport)
     }
 
     fn failing_for(&self, failing: &[Protocol]) -> Option<Duration> {
-        let probes = self.fine.iter().flat_map(|point| {
-            self.targets()
-                .flat_map(move |(_, target)| failing.iter().filter_map(move |one| self.probe(point, target, *one)))
-        });
+        let probes =
+            self.fine.iter().flat_map(|point| failing.iter().flat_map(move |transport| self.probes(point, *transport)));
         let down = probes.filter(|probe| probe.opinion(self.now, &self.policy.health) == Some(Opinion::Down));
         down.filter_map(Probe::first_failure).min().map(|first| self.now.saturating_duration_since(first))
     }
@@ -197,18 +197,19 @@ impl<'a> Court<'a> {
     /// By name. None where they are half of the region or more.
     fn failing_nodes(&self) -> Vec<String> {
         let takers = self.seen.takers();
-        let fails = |target: IpAddr, transport: Protocol| {
+        let fails = |target: SocketAddr, transport: Protocol| {
             let down = |point: &&&'a Point| {
                 self.probe(point, target, transport).and_then(|probe| probe.opinion(self.now, &self.policy.health))
                     == Some(Opinion::Down)
             };
             count(self.fine.iter().filter(down).count()) >= self.needed()
         };
-        let is_failing = |addresses: &[IpAddr]| {
-            addresses.iter().any(|target| self.seen.transports.iter().any(|transport| fails(*target, *transport)))
+        let is_failing = |node: &Node| {
+            let transports = self.seen.transports.iter();
+            transports.copied().any(|transport| node.targets(transport).any(|target| fails(target, transport)))
         };
         let failing: Vec<String> =
-            takers.iter().filter(|node| is_failing(&node.addresses)).map(|node| node.name.clone()).collect();
+            takers.iter().filter(|node| is_failing(node)).map(|node| node.name.clone()).collect();
         if failing.len() * 2 < takers.len() { failing } else { Vec::new() }
     }
 }

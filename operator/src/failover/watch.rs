@@ -4,7 +4,7 @@
 //! Bounded by the vantage points of the policy, and [`MAX_TARGETS`] relays of each.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rtcfleet_crds::turn_region::Protocol;
@@ -13,7 +13,7 @@ use super::policy::Policy;
 use super::probe::Probe;
 use super::verdict::{Report, Verdict};
 
-/// Relays times transports that one vantage point may tell of.
+/// Relays times listeners that one vantage point may tell of.
 pub const MAX_TARGETS: usize = 4096;
 /// A relay that nobody told of for this long is gone.
 const FORGOTTEN: Duration = Duration::from_mins(10);
@@ -30,7 +30,7 @@ pub struct Point {
     sequence: Option<u64>,
     canary: bool,
     heard: Instant,
-    probes: BTreeMap<String, BTreeMap<(IpAddr, Protocol), Probe>>,
+    probes: BTreeMap<String, BTreeMap<(SocketAddr, Protocol), Probe>>,
 }
 
 impl Point {
@@ -45,7 +45,7 @@ impl Point {
     }
 
     /// A relay over a transport. None: nothing was told of it.
-    pub fn probe(&self, region: &str, target: IpAddr, transport: Protocol) -> Option<&Probe> {
+    pub fn probe(&self, region: &str, target: SocketAddr, transport: Protocol) -> Option<&Probe> {
         self.probes.get(region)?.get(&(target, transport))
     }
 
@@ -118,8 +118,8 @@ mod tests {
 
     const UDP: Protocol = Protocol::Udp;
 
-    fn target() -> IpAddr {
-        IpAddr::from([192, 0, 2, 1])
+    fn target() -> SocketAddr {
+        ([192, 0, 2, 1], 3478).into()
     }
 
     fn opinion(watch: &Watch, now: Instant) -> Option<Opinion> {
@@ -177,7 +177,7 @@ mod tests {
         watch.take(&report("nobody", 1, "a", target(), true), now, &policy());
         assert!(watch.point("nobody").is_none());
         for n in 0..MAX_TARGETS as u64 + 10 {
-            let address = IpAddr::from(std::net::Ipv6Addr::from_bits(u128::from(n)));
+            let address = (std::net::Ipv6Addr::from_bits(u128::from(n)), 3478).into();
             watch.take(&report("p0", n, "a", address, true), now, &policy());
         }
         assert_eq!(watch.points["p0"].probes["a"].len(), MAX_TARGETS);

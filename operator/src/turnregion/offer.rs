@@ -8,12 +8,14 @@ use k8s_openapi::api::core::v1::Toleration;
 use rtcfleet_crds::turn_region::Protocol;
 use rtcfleet_node_api::NodeState as Said;
 
+use super::build;
 use super::observed::{Observed, told};
-use super::validate::{ListenerPort, ManagedRegion, SecretKeys};
+use super::validate::{ManagedRegion, SecretKeys};
 use crate::failover::seen::{Node, NodeState, Seen};
 use crate::fleet::scale::Scale;
 use crate::fleet::slot::Slot;
 use crate::identity::Identity;
+use crate::listener::ListenerPort;
 
 /// One region.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +23,6 @@ pub struct Offer {
     /// Of the TurnRegion: one that is made again under its name is another one.
     pub uid: String,
     pub seen: Seen,
-    pub listeners: Vec<ListenerPort>,
     /// What credentials are made from.
     pub secret: SecretKeys,
     /// The Secret with the certificate of TLS listeners.
@@ -34,8 +35,7 @@ pub struct Offer {
 
 impl Offer {
     pub fn of(region: &ManagedRegion, observed: &Observed, scale: &Scale) -> Self {
-        let listeners = region.listeners.ports().to_vec();
-        let transports: BTreeSet<Protocol> = listeners.iter().map(|one| one.protocol).collect();
+        let transports: BTreeSet<Protocol> = region.listeners.ports().iter().map(|one| one.protocol).collect();
         let serving = observed.slots.iter().filter(|slot| slot.serves()).count();
         let is_known = scale.load.reporting > 0 && !scale.load.is_blind();
         Self {
@@ -43,11 +43,10 @@ impl Offer {
             seen: Seen {
                 name: region.identity.name.clone(),
                 transports: transports.into_iter().collect(),
-                nodes: observed.slots.iter().filter_map(|slot| node(slot, observed)).collect(),
+                nodes: observed.slots.iter().filter_map(|slot| node(slot, region, observed)).collect(),
                 capacity: Some(f64::from(u32::try_from(serving).unwrap_or(u32::MAX))),
                 load: is_known.then_some(scale.load.up.whole),
             },
-            listeners,
             secret: region.secret.clone(),
             certificate: region.listeners.certificate().map(str::to_owned),
             region: region.region.clone(),
@@ -58,10 +57,22 @@ impl Offer {
 }
 
 /// None without an address, or while it is deleted.
-fn node(slot: &Slot, observed: &Observed) -> Option<Node> {
+fn node(slot: &Slot, region: &ManagedRegion, observed: &Observed) -> Option<Node> {
     let addresses = told(slot, &observed.machines);
     let is_there = !slot.is_being_deleted && !addresses.is_empty();
-    is_there.then(|| Node { name: slot.name.clone(), addresses, state: state(slot) })
+    is_there.then(|| Node {
+        name: slot.name.clone(),
+        addresses,
+        listeners: listeners(slot, region, observed),
+        state: state(slot),
+    })
+}
+
+/// As the pod of the slot was made. What cannot be found out is likely as it is wanted now.
+fn listeners(slot: &Slot, region: &ManagedRegion, observed: &Observed) -> Vec<ListenerPort> {
+    let revision = slot.pod.as_ref().and_then(|pod| pod.revision.as_deref());
+    let found = revision.and_then(|revision| build::listeners(&region.identity, revision, &observed.config_maps));
+    found.unwrap_or_else(|| region.listeners.ports().to_vec())
 }
 
 fn state(slot: &Slot) -> NodeState {
@@ -99,8 +110,9 @@ impl Offers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::slot::Intent;
+    use crate::fleet::slot::{Intent, NodePod};
     use crate::fleet::test_support::{noon, silent, slot, stopped};
+    use crate::turnregion::test_support::managed;
 
     #[test]
     fn a_relay_is_offered_as_long_as_it_takes_new_calls() {
@@ -119,6 +131,22 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_is_offered_where_it_is_open_until_it_is_exchanged() {
+        let [before, region] =
+            [3478, 443].map(|port| managed(&format!("{{listeners: [{{name: udp, protocol: UDP, port: {port}}}]}}")));
+        let objects = build::Objects::build(&before, &[], "media-node:1");
+        let made_with = |slot: Slot, revision: &str| {
+            let pod = slot.pod.map(|pod| NodePod { revision: Some(revision.to_owned()), ..pod });
+            Slot { pod, ..slot }
+        };
+        let observed = Observed { config_maps: vec![objects.turn], ..Observed::default() };
+        for (case, revision, port) in [("not exchanged", objects.revision.as_str(), 3478), ("exchanged", "new", 443)] {
+            let found = listeners(&made_with(slot(0), revision), &region, &observed);
+            assert_eq!(found, [ListenerPort { protocol: Protocol::Udp, port }], "{case}");
+        }
+    }
+
+    #[test]
     fn what_is_gone_is_forgotten() {
         let offers = Offers::default();
         let identity =
@@ -126,7 +154,6 @@ mod tests {
         let offer = |name: &str| Offer {
             uid: name.into(),
             seen: Seen { name: name.into(), transports: vec![], nodes: vec![], capacity: None, load: None },
-            listeners: vec![],
             secret: SecretKeys { name: "auth".into(), current: "current".into(), previous: None },
             certificate: None,
             region: name.into(),

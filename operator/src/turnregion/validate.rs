@@ -19,7 +19,7 @@ use rtcfleet_crds::turn_region::{
     AddressSource, Addresses, Auth, Capacity, Mode, Placement, Protocol, Quotas, Relay, Template, TurnRegionSpec,
 };
 
-pub use self::listeners::{ListenerPort, Listeners};
+pub use self::listeners::Listeners;
 pub use self::rate::Rate;
 pub use crate::identity::Identity;
 

@@ -75,7 +75,7 @@ fn region(offer: &Offer) -> Value {
     json!({"auth": {"secretFiles": files}})
 }
 
-/// Each relay that takes calls or should, at each of its listeners. Of regions with more than a prober can take, the first
+/// Each relay that takes calls or should, at each of its listeners that the region still wants. Of regions with more than a prober can take, the first
 /// relays by name.
 fn targets(name: &ManagedName, material: &Material<'_>) -> Vec<Value> {
     let share = MAX_TARGETS / material.offers.len().max(1);
@@ -87,9 +87,10 @@ fn of_region(name: &ManagedName, offer: &Offer, material: &Material<'_>) -> Vec<
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let mut targets = Vec::new();
     for node in nodes {
+        let listeners = node.listeners.iter().filter(|one| offer.seen.transports.contains(&one.protocol));
         for address in node.addresses.iter().filter(|address| material.families.has(address)) {
             let family = if address.is_ipv4() { "4" } else { "6" };
-            targets.extend(offer.listeners.iter().map(|listener| {
+            targets.extend(listeners.clone().map(|listener| {
                 let mut target = json!({
                     "name": format!("{}/{family}/{}", node.name, listener.port),
                     "region": offer.seen.name,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dnsfailover::test_support::managed;
 use crate::failover::seen::{Node, NodeState, Seen};
-use crate::turnregion::validate::{ListenerPort, SecretKeys};
+use crate::listener::ListenerPort;
+use crate::turnregion::validate::SecretKeys;
 
 fn offer(name: &str, nodes: Vec<Node>) -> Arc<Offer> {
     Arc::new(Offer {
@@ -19,10 +20,6 @@ fn offer(name: &str, nodes: Vec<Node>) -> Arc<Offer> {
             capacity: None,
             load: None,
         },
-        listeners: vec![
-            ListenerPort { protocol: Protocol::Udp, port: 3478 },
-            ListenerPort { protocol: Protocol::Tls, port: 443 },
-        ],
         secret: SecretKeys { name: "turn-auth".into(), current: "current".into(), previous: Some("previous".into()) },
         certificate: Some("turn-tls".into()),
         region: format!("in-{name}"),
@@ -32,7 +29,13 @@ fn offer(name: &str, nodes: Vec<Node>) -> Arc<Offer> {
 }
 
 fn node(name: &str, addresses: &[&str], state: NodeState) -> Node {
-    Node { name: name.into(), addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(), state }
+    let listener = |(protocol, port)| ListenerPort { protocol, port };
+    Node {
+        name: name.into(),
+        addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
+        listeners: [(Protocol::Udp, 3478), (Protocol::Tls, 443)].map(listener).into(),
+        state,
+    }
 }
 
 fn built(offers: &[Arc<Offer>], families: &[&str], authorities: Option<&str>) -> Objects {

@@ -1,10 +1,13 @@
+use std::net::SocketAddr;
+
 use rtcfleet_crds::turn_region::Protocol;
 
 use super::super::policy::Pinned;
 use super::super::region::{Phase, Reason};
 use super::super::seen::NodeState;
-use super::super::test_support::{World, noon, policy, policy_with};
+use super::super::test_support::{World, listener, noon, policy, policy_with, report, seen};
 use super::*;
+use crate::listener::ListenerPort;
 
 /// Steps of a minute, so that a whole failback fits into a few.
 fn quick() -> Policy {
@@ -258,7 +261,7 @@ fn callers_whom_the_others_cannot_carry_stay_and_go_when_there_is_room() {
 fn a_region_that_fails_over_one_transport_leaves_if_another_has_all_of_its_own() {
     for (transports, expected) in [("All", "b"), ("Any", "a,b")] {
         let mut world = World::of(2, policy_with(&format!("health: {{transports: {transports}}}")));
-        world.seen.iter_mut().for_each(|seen| seen.transports = vec![Protocol::Udp, Protocol::Tcp]);
+        world.offer(&[Protocol::Udp, Protocol::Tcp]);
         world.run(20);
         world.faults.dead.insert("a".into(), [Protocol::Udp].into());
         let decision = world.run(5);
@@ -271,9 +274,48 @@ fn a_region_that_fails_over_one_transport_leaves_if_another_has_all_of_its_own()
 }
 
 #[test]
+fn a_transport_that_not_every_relay_opens_yet_is_no_reason_to_leave() {
+    let mut world = World::settled(2, policy());
+    world.faults.dead.insert("a".into(), [Protocol::Tls].into());
+    world.seen[0].transports.push(Protocol::Tls);
+    for relays in 0..2 {
+        assert_eq!(world.run(10).active.join(","), "a,b", "{relays} relays open it");
+        world.seen[0].nodes[relays].listeners.push(listener(Protocol::Tls));
+    }
+    let decision = world.run(5);
+    assert_eq!((decision.active.join(","), reasons(&decision)), ("b".into(), vec![]));
+    assert_eq!(region(&decision, "a").failing, [Protocol::Tls]);
+}
+
+/// Probers learn later than relays where these are open.
+#[test]
+fn what_is_heard_of_a_port_that_a_relay_does_not_open_says_nothing_about_it() {
+    for (port, expected) in [(443, "a,b"), (3478, "b")] {
+        let mut world = World::settled(2, policy());
+        for node in &mut world.seen[0].nodes {
+            node.listeners = vec![ListenerPort { protocol: Protocol::Udp, port }];
+        }
+        let points = ["p0", "p1", "p2"];
+        world.faults.silent.extend(points.map(String::from));
+        for n in 0..10 {
+            let told = [("a", "192.0.0.1:3478", false), ("a", "192.0.0.2:3478", false), ("b", "192.0.1.1:3478", true)];
+            for (at, (region, target, ok)) in told.into_iter().enumerate() {
+                let sequence = 1_000 + 3 * n + at as u64;
+                for point in points {
+                    let heard = report(point, sequence, region, target.parse().unwrap(), ok);
+                    world.watch.take(&heard, world.instant, &world.policy);
+                }
+            }
+            world.look();
+        }
+        assert_eq!(world.look().active.join(","), expected, "open at {port}");
+    }
+}
+
+#[test]
 fn udp_that_fails_everywhere_withdraws_nobody() {
     let mut world = World::of(2, policy());
-    world.seen.iter_mut().for_each(|seen| seen.transports = vec![Protocol::Udp, Protocol::Tcp]);
+    world.offer(&[Protocol::Udp, Protocol::Tcp]);
     world.run(20);
     for name in ["a", "b"] {
         world.faults.dead.insert(name.into(), [Protocol::Udp].into());
@@ -348,7 +390,7 @@ fn an_answer_is_kept_when_no_relay_is_left_to_publish() {
 #[test]
 fn a_relay_that_a_quorum_sees_fail_leaves_and_its_region_stays() {
     let mut world = World::of(2, policy());
-    world.seen[0] = super::super::test_support::seen("a", 0, 4);
+    world.seen[0] = seen("a", 0, 4);
     world.run(20);
     // It answers nobody: its address is one that nothing listens on.
     let address = "192.0.9.9".parse().unwrap();
@@ -356,7 +398,7 @@ fn a_relay_that_a_quorum_sees_fail_leaves_and_its_region_stays() {
     let points: Vec<String> = world.policy.vantage_points.iter().map(|point| point.name.clone()).collect();
     for n in 0..3_u64 {
         for point in &points {
-            let mut failed = super::super::test_support::report(point, 1_000_000 + n, "a", address, false);
+            let mut failed = report(point, 1_000_000 + n, "a", SocketAddr::new(address, 3478), false);
             failed.boot = 2;
             world.watch.take(&failed, world.instant, &world.policy);
         }

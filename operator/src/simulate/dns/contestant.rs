@@ -15,6 +15,7 @@ use crate::failover::region::Region;
 use crate::failover::seen::{Node, NodeState, Seen};
 use crate::failover::verdict::{Report, Verdict};
 use crate::failover::watch::Watch;
+use crate::listener::ListenerPort;
 
 /// Of each region.
 pub const RELAYS: usize = 2;
@@ -159,10 +160,10 @@ impl Ours {
         for (seen, relays) in self.seen.iter().zip(told.ok) {
             for (node, ok) in seen.nodes.iter().zip(relays) {
                 self.sequence += 1;
-                verdicts.extend(node.addresses.iter().map(|target| Verdict {
+                verdicts.extend(node.targets(Protocol::Udp).map(|target| Verdict {
                     sequence: self.sequence,
                     region: seen.name.clone(),
-                    target: *target,
+                    target,
                     transport: Protocol::Udp,
                     ok,
                     age: Duration::ZERO,
@@ -178,6 +179,7 @@ fn region(index: usize) -> Seen {
     let node = |relay: usize| Node {
         name: format!("{index}-{relay}"),
         addresses: vec![IpAddr::V4(Ipv4Addr::new(192, 0, number(index), number(relay)))],
+        listeners: vec![ListenerPort { protocol: Protocol::Udp, port: 3478 }],
         state: NodeState::Ready,
     };
     Seen {

@@ -1,13 +1,17 @@
 //! `turn.yaml`, the configuration file of a region's nodes: what they are exchanged for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use rtcfleet_crds::turn_region::Protocol;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::meta;
 use crate::admin_port;
+use crate::listener::ListenerPort;
 use crate::pod::METRICS_PORT;
 use crate::turnregion::validate::ManagedRegion;
 use crate::yaml;
@@ -63,6 +67,24 @@ pub fn turn_yaml(region: &ManagedRegion) -> String {
         config["tls"] = json!({"certificate": format!("{TLS_FOLDER}/tls.crt"), "key": format!("{TLS_FOLDER}/tls.key")});
     }
     yaml::text(&config)
+}
+
+/// What [`turn_yaml`] wrote of listeners. None for a text that it did not write.
+pub fn listeners(turn_yaml: &str) -> Option<Vec<ListenerPort>> {
+    #[derive(Deserialize)]
+    struct Written {
+        listeners: Vec<Listener>,
+    }
+    #[derive(Deserialize)]
+    struct Listener {
+        protocol: Protocol,
+        address: SocketAddr,
+    }
+    let written: Written = yaml::parse(turn_yaml).ok()?;
+    let ports = written.listeners.iter().map(|one| ListenerPort { protocol: one.protocol, port: one.address.port() });
+    // Each is written for both families.
+    let each_once: BTreeSet<ListenerPort> = ports.collect();
+    Some(each_once.into_iter().collect())
 }
 
 pub fn seconds(span: Duration) -> String {

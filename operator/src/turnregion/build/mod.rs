@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::observed::Machine;
 use super::validate::{Identity, ManagedRegion};
+use crate::listener::ListenerPort;
 
 /// Pod annotation: the uid of the region. A region that is deleted and made again is another one.
 pub const REGION_UID: &str = "rtcfleet.dev/turnregion-uid";
@@ -79,6 +80,13 @@ pub fn admin_server_name(region: &Identity) -> String {
 /// Metadata of that Secret.
 pub fn admin_meta(region: &Identity) -> ObjectMeta {
     meta(region, admin_secret_name(region))
+}
+
+/// Where nodes of a revision are open: by the configuration that they were made with, if it is among `maps`.
+pub fn listeners(region: &Identity, revision: &str, maps: &[ConfigMap]) -> Option<Vec<ListenerPort>> {
+    let name = turn_config_name(region, revision);
+    let of_revision = maps.iter().find(|map| map.metadata.name.as_deref() == Some(&name))?;
+    config::listeners(of_revision.data.as_ref()?.get(config::TURN_FILE)?)
 }
 
 fn turn_config_name(region: &Identity, revision: &str) -> String {

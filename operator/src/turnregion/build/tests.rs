@@ -158,6 +158,15 @@ fn what_may_change_while_nodes_run_changes_the_limits_and_neither_revision_nor_t
 }
 
 #[test]
+fn where_nodes_of_a_revision_are_open_can_be_read_back() {
+    let (region, objects) = built("{tls: {secretName: turn-tls}}");
+    let maps = [objects.machines.clone(), objects.turn.clone()];
+    let found = listeners(&region.identity, &objects.revision, &maps);
+    assert_eq!(found.as_deref(), Some(region.listeners.ports()));
+    assert_eq!(listeners(&region.identity, "another", &maps), None);
+}
+
+#[test]
 fn labels_of_the_user_do_not_displace_ours() {
     let (region, objects) = built(WHOLE);
     let spec = objects.deployment(&region, 4).spec.unwrap();

@@ -3,14 +3,7 @@
 use rtcfleet_crds::turn_region::{Listener, Protocol, TurnRegionSpec};
 
 use super::{Check, OWN_PORTS, RelayPorts, ValidateError};
-
-/// One port that a node opens, on every address of its machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ListenerPort {
-    pub protocol: Protocol,
-    /// 1 to 65535.
-    pub port: u16,
-}
+use crate::listener::ListenerPort;
 
 /// The ports of a region's nodes: at least one, each once in its port space (UDP; TCP and TLS together), none of the
 /// node's own. By protocol and port, so that another order or name in the spec exchanges no node.
