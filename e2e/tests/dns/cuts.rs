@@ -7,10 +7,14 @@ use e2e::{
     command::kubectl, cut::Cut, dns::new_caller, faults::Paused, monotonic::Moment, percentiles::Percentiles,
     scenario::HOST, tell, wait,
 };
-use rtcfleet_crds::{ConditionsExt, DnsFailover, condition, dns_failover::RegionState};
+use kube::api::{Patch, PatchParams};
+use rtcfleet_crds::{ConditionsExt, DnsFailover, TurnRegion, condition, dns_failover::RegionState};
 use serde_json::json;
 
-use crate::name::{self, FLIPS_WITHIN, NAME, Name};
+use crate::{
+    name::{self, FLIPS_WITHIN, NAME, Name, REGIONS},
+    steady::leader_killed,
+};
 
 /// So many times a region is cut off, unless the variable says otherwise: what is printed in docs/performance.md is of 20.
 const TRIALS: usize = 8;
@@ -95,6 +99,38 @@ async fn a_region_that_is_cut_off_with_the_leader_in_it_leaves_the_answer() -> R
     .await
 }
 
+/// Its relays run on, so callers go on finding it, and leave it when it dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_with_a_mistake_in_its_object_is_followed_by_a_leader_that_never_saw_it_without() -> Result<()> {
+    let spec = json!({"safety": {"holdDown": "1s", "maxHoldDown": "1s"}, "failback": {"steps": [100]}});
+    name::with("dns-mistake", spec, async |name| {
+        let began = Moment::now()?;
+        let mistake = json!({"spec": {"replicas": null, "scaling": {"min": 2, "max": 2, "schedule": [
+            {"cron": "0 8 * * *", "timeZone": "Nowhere/Nowhere", "min": 2}
+        ]}}});
+        for region in REGIONS {
+            name.scenario.regions().patch(region, &PatchParams::default(), &Patch::Merge(&mistake)).await?;
+            wait::object(&name.scenario.regions(), region, "Stalled", FLIPS_WITHIN, |region: &TurnRegion| {
+                wait::conditions(region).is_true(condition::STALLED)
+            })
+            .await?;
+        }
+        leader_killed(name).await?;
+        name.is_healthy(BACK_WITHIN).await?;
+        name.never_left_out(began)?;
+        let region = name.without_the_leader().await?;
+        let at = Moment::now()?;
+        let cut = Cut::region(region).await?;
+        let took = name.tells_only(at, &[Name::other(region)], FLIPS_WITHIN).await?;
+        tell(&format!(
+            "a region with a mistake in its object, cut off: every server answers without it after {took:?}"
+        ))?;
+        cut.comes_back().await?;
+        name.is_back(BACK_WITHIN).await
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_comes_back_by_steps_and_one_that_flaps_is_held_down_twice_as_long_each_time() -> Result<()> {
     let spec = json!({
@@ -159,7 +195,7 @@ async fn when_both_regions_die_the_answer_stays_and_it_is_said() -> Result<()> {
         let at = Moment::now()?;
         let pods = name.pods();
         let mut silent = Vec::new();
-        for region in name::REGIONS {
+        for region in REGIONS {
             for relay in name.scenario.relays(region).await? {
                 silent.push(Paused::pod(&pods, &relay.pod).await?);
             }

@@ -72,11 +72,12 @@ fn members(name: &ManagedName, caches: &Caches) -> BTreeMap<String, Option<Arc<G
 }
 
 fn offered(name: &str, object: Option<&Guarded>, identity: &Identity, ctx: &Ctx) -> Result<Arc<Offer>, Why> {
-    let object = object.ok_or(Why::Missing)?.0.as_ref().map_err(|_| Why::NotLookedAt)?;
-    if object.spec.mode == Some(Mode::External) {
+    let object = object.ok_or(Why::Missing)?;
+    // One that cannot be read is as it was when it could be.
+    if object.0.as_ref().is_ok_and(|region| region.spec.mode == Some(Mode::External)) {
         return Err(Why::External);
     }
-    if object.metadata.deletion_timestamp.is_some() {
+    if object.meta().deletion_timestamp.is_some() {
         return Err(Why::Ending);
     }
     let offer = ctx.offers.get(&identity.namespace, name).ok_or(Why::NotLookedAt)?;

@@ -475,18 +475,21 @@ async fn report(object: &DnsFailover, look: &Look, name: &mut Name, ctx: &Ctx) -
 
 async fn report_failure(object: &DnsFailover, name: &mut Name, error: &Error, ctx: &Ctx) -> Result<(), Error> {
     let (reason, message) = (error.reason(), with_causes(error));
+    let before = name.written.clone().or_else(|| object.status.clone());
+    let generation = object.metadata.generation.unwrap_or_default();
+    let now = ctx.clock.now();
+    let status = status::failed(generation, before.as_ref(), error.is_mistake(), reason, &message, now);
     if error.category() == Category::Retry {
-        tracing::warn!(object = %ObjectRef::of(object), reason, error = message, "a pass failed and is tried again");
+        // What is told already is tried several times a second.
+        if before.as_ref() != Some(&status) {
+            tracing::warn!(object = %ObjectRef::of(object), reason, error = message, "a pass failed and is tried again");
+        }
     } else {
         let inputs = serde_json::json!({"category": error.category().as_str()});
         let (kind, region) = ("refuse", None);
         let choice = Choice { kind, reason, region, message: message.clone(), inputs, is_event: true };
         record(object, &choice, true, ctx).await;
     }
-    let before = name.written.clone().or_else(|| object.status.clone());
-    let generation = object.metadata.generation.unwrap_or_default();
-    let now = ctx.clock.now();
-    let status = status::failed(generation, before.as_ref(), error.is_mistake(), reason, &message, now);
     write(object, status, before, name, ctx).await.map(drop)
 }
 

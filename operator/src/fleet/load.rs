@@ -118,8 +118,12 @@ impl Load {
     /// In whole nodes, if nodes that do not answer carry as much as others: what a trend is drawn through, so that
     /// silence is no fall, and its end no rise. None: too few tell.
     pub fn likely(&self) -> Option<f64> {
-        let known = self.reporting > 0 && !self.is_blind();
-        known.then(|| self.up.whole * f64::from(self.nodes - self.begun) / f64::from(self.reporting))
+        self.known().map(|whole| whole * f64::from(self.nodes - self.begun) / f64::from(self.reporting))
+    }
+
+    /// In whole nodes, of those that tell. None: too few do.
+    pub fn known(&self) -> Option<f64> {
+        (self.reporting > 0 && !self.is_blind()).then_some(self.up.whole)
     }
 
     /// Fewer than half of the nodes that could tell how busy they are do so.

@@ -30,7 +30,7 @@ use self::caches::{Caches, Guarded, Triggers};
 use self::dereference::dereference;
 use self::memory::Memory;
 use self::offer::Offer;
-use self::validate::{Mistakes, Validated, validate};
+use self::validate::{Mistakes, Validated, readable, validate};
 use crate::context::Ctx;
 use crate::decisions::{Decision, ObjectRef};
 use crate::error::{Categorised, Category, with_causes};
@@ -151,9 +151,13 @@ async fn pass(region: &Guarded, state: &State) -> Result<Action, Error> {
 
 async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     let ctx = &state.ctx;
-    let valid = match validate(region, &ctx.settings.cluster_networks)? {
-        Validated::Managed(valid) => valid,
-        Validated::External { identity: _, not_in_effect } => return Ok(Outcome::External { not_in_effect }),
+    let valid = match validate(region, &ctx.settings.cluster_networks) {
+        Ok(Validated::Managed(valid)) => valid,
+        Ok(Validated::External { identity: _, not_in_effect }) => return Ok(Outcome::External { not_in_effect }),
+        Err(mistakes) => {
+            offer_what_runs(region, state).await;
+            return Err(mistakes.into());
+        }
     };
     let observed = dereference(&valid, &state.caches, ctx).await.map_err(Error::Dereference)?;
     let objects = Objects::build(&valid, &observed.machines, &ctx.settings.media_node_image);
@@ -170,9 +174,22 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     });
     plan.choices.insert(0, scale.choice());
     ctx.metrics.fleet(&ObjectRef::of(region), &scale, &observed.slots);
-    ctx.offers.put(&valid.identity, Offer::of(&valid, &observed, &scale));
+    ctx.offers.put(&valid.identity, Offer::of(&valid, &observed, scale.load.known()));
     let applied = apply(&valid, observed, &objects, scale, plan, ctx).await?;
     Ok(Outcome::Managed(Box::new(applied)))
+}
+
+/// Nothing is done for a region with mistakes, but names go on answering with its relays, and notice when they fail: also
+/// a leader that has never seen it without.
+async fn offer_what_runs(region: &TurnRegion, state: &State) {
+    let Some(readable) = readable(region, &state.ctx.settings.cluster_networks) else { return };
+    match dereference(&readable, &state.caches, &state.ctx).await {
+        Ok(observed) => state.ctx.offers.put(&readable.identity, Offer::of(&readable, &observed, None)),
+        Err(error) => {
+            let object = ObjectRef::of(region);
+            tracing::warn!(%object, error = with_causes(&error), "what runs of a region with mistakes cannot be read");
+        }
+    }
 }
 
 /// The number of relays that was decided last, also by another leader.

@@ -12,7 +12,6 @@ use super::build;
 use super::observed::{Observed, told};
 use super::validate::{ManagedRegion, SecretKeys};
 use crate::failover::seen::{Node, NodeState, Seen};
-use crate::fleet::scale::Scale;
 use crate::fleet::slot::Slot;
 use crate::identity::Identity;
 use crate::listener::ListenerPort;
@@ -34,10 +33,10 @@ pub struct Offer {
 }
 
 impl Offer {
-    pub fn of(region: &ManagedRegion, observed: &Observed, scale: &Scale) -> Self {
+    /// `load` is how busy its relays are, in whole nodes, where that is known.
+    pub fn of(region: &ManagedRegion, observed: &Observed, load: Option<f64>) -> Self {
         let transports: BTreeSet<Protocol> = region.listeners.ports().iter().map(|one| one.protocol).collect();
         let serving = observed.slots.iter().filter(|slot| slot.serves()).count();
-        let is_known = scale.load.reporting > 0 && !scale.load.is_blind();
         Self {
             uid: region.identity.uid.clone(),
             seen: Seen {
@@ -45,7 +44,7 @@ impl Offer {
                 transports: transports.into_iter().collect(),
                 nodes: observed.slots.iter().filter_map(|slot| node(slot, region, observed)).collect(),
                 capacity: Some(f64::from(u32::try_from(serving).unwrap_or(u32::MAX))),
-                load: is_known.then_some(scale.load.up.whole),
+                load,
             },
             secret: region.secret.clone(),
             certificate: region.listeners.certificate().map(str::to_owned),

@@ -250,12 +250,27 @@ pub enum AddressesFrom {
 
 /// Checks the whole object and collects every mistake. `cluster` are the cluster's own networks.
 pub fn validate(region: &TurnRegion, cluster: &[IpNet]) -> Result<Validated, Mistakes> {
+    let (validated, mistakes) = read(region, cluster);
+    if mistakes.is_empty() { Ok(validated) } else { Err(crate::error::Mistakes(mistakes)) }
+}
+
+/// A region with mistakes, with defaults in their place: nothing to act on, but its relays run on, and where and how
+/// callers reach them can mostly be told. None where it cannot, and for relays that run elsewhere.
+pub fn readable(region: &TurnRegion, cluster: &[IpNet]) -> Option<ManagedRegion> {
+    let (Validated::Managed(managed), mistakes) = read(region, cluster) else { return None };
+    let is_in_the_way = |mistake: &ValidateError| {
+        matches!(mistake, ValidateError::Incomplete(_) | ValidateError::NoAuth | ValidateError::NoCertificate { .. })
+    };
+    (!mistakes.iter().any(is_in_the_way)).then_some(*managed)
+}
+
+fn read(region: &TurnRegion, cluster: &[IpNet]) -> (Validated, Vec<ValidateError>) {
     let mut check = Check::default();
     let identity = check.identity(region);
     let spec = &region.spec;
     let not_in_effect = not_in_effect(spec);
     if spec.mode == Some(Mode::External) {
-        return check.finish(Validated::External { identity, not_in_effect });
+        return (Validated::External { identity, not_in_effect }, check.mistakes);
     }
     let relay = spec.relay.clone().unwrap_or_default();
     let ports = check.relay_ports(&relay);
@@ -283,7 +298,7 @@ pub fn validate(region: &TurnRegion, cluster: &[IpNet]) -> Result<Validated, Mis
         template: spec.template.clone().unwrap_or_default(),
         not_in_effect,
     };
-    check.finish(Validated::Managed(Box::new(managed)))
+    (Validated::Managed(Box::new(managed)), check.mistakes)
 }
 
 #[derive(Default)]
@@ -292,10 +307,6 @@ struct Check {
 }
 
 impl Check {
-    fn finish(self, value: Validated) -> Result<Validated, Mistakes> {
-        if self.mistakes.is_empty() { Ok(value) } else { Err(crate::error::Mistakes(self.mistakes)) }
-    }
-
     fn identity(&mut self, region: &TurnRegion) -> Identity {
         Identity::of(region).unwrap_or_else(|missing| {
             self.mistakes.push(missing.into());

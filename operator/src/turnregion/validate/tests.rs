@@ -185,6 +185,23 @@ fn what_does_nothing_yet_is_listed_and_what_works_is_not() {
 }
 
 #[test]
+fn how_callers_reach_the_relays_of_a_region_with_mistakes_elsewhere_can_be_told() {
+    let schedule = "{cron: '0 8 * * *', timeZone: Nowhere/Nowhere, min: 2}";
+    let elsewhere = format!("{{scaling: {{min: 2, schedule: [{schedule}]}}, tls: {{secretName: t}}}}");
+    validate(&region_with(&elsewhere), &[]).expect_err("a time zone that is none");
+    let found = readable(&region_with(&elsewhere), &[]).expect("readable");
+    assert_eq!(ports(&found), ["UDP 3478", "TCP 3478", "TLS 443"]);
+    assert_eq!((found.secret.name.as_str(), found.listeners.certificate()), ("turn-auth", Some("t")));
+    for (case, spec) in [
+        ("credentials are made from nothing", "{auth: null}"),
+        ("nobody knows the certificate", "{listeners: [{name: tls, protocol: TLS, port: 443}]}"),
+        ("relays that run elsewhere", "{mode: External, endpoints: [], auth: null}"),
+    ] {
+        assert_eq!(readable(&region_with(spec), &[]), None, "{case}");
+    }
+}
+
+#[test]
 fn an_external_region_is_listed_and_says_what_it_does_not_do_yet() {
     let spec = "{mode: External, endpoints: [{host: turn.example.org, protocol: UDP, port: 3478}], auth: null}";
     let Ok(Validated::External { not_in_effect, .. }) = validate(&region_with(spec), &[]) else { panic!("external") };
