@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/pion/turn/v5"
@@ -14,14 +16,7 @@ const secret, realm = "a secret", "turn.example.org"
 // relay is pion's own server, on one port over UDP and TCP.
 func relay(t *testing.T) string {
 	t.Helper()
-	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, err := net.Listen("tcp4", packets.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, streams := sockets(t)
 	generator := &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"}
 	server, err := turn.NewServer(turn.ServerConfig{
 		Realm:             realm,
@@ -34,6 +29,25 @@ func relay(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = server.Close() })
 	return packets.LocalAddr().String()
+}
+
+// sockets have one port. The kernel gives one that is free for UDP, where TCP may have a connection of somebody else: that
+// one is held until another has been found.
+func sockets(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	packets, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams, err := net.Listen("tcp4", packets.LocalAddr().String())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		defer packets.Close()
+		return sockets(t)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packets, streams
 }
 
 // peer sends back every packet whose number, from 1, holds.
