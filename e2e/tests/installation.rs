@@ -10,10 +10,12 @@ use e2e::{
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
     core::v1::Pod,
+    flowcontrol::v1::PriorityLevelConfiguration,
 };
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{ListParams, PostParams},
+    client::Body,
 };
 
 const NAMESPACE: &str = "rtc-fleet-system";
@@ -48,6 +50,24 @@ async fn the_operators_namespace_could_enforce_pod_security_level_restricted() -
     let labelled = kubectl(&["label", "--dry-run=server", "--overwrite", "namespace", NAMESPACE, level], "").await?;
     // The API server warns about every pod that is there and would be refused.
     ensure!(labelled.succeeded() && labelled.stderr.is_empty(), "{}", labelled.stderr);
+    Ok(())
+}
+
+/// The API server says in its answers by which priority level it served.
+#[tokio::test]
+async fn the_operators_lease_is_served_at_the_priority_level_of_leader_elections() -> Result<()> {
+    let client = cluster::client().await?;
+    let levels = Api::<PriorityLevelConfiguration>::all(client.clone());
+    let wanted = levels.get("leader-election").await?.uid().context("a uid")?;
+    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/rtc-fleet-operator");
+    let secret = format!("/api/v1/namespaces/{NAMESPACE}/secrets/rtc-fleet-admin-ca");
+    for (what, path, expected) in [("its Lease", lease, true), ("anything else", secret, false)] {
+        let request = http::Request::get(&path).header("Impersonate-User", ACCOUNT).body(Body::empty())?;
+        let answer = client.send(request).await?;
+        ensure!(answer.status().is_success(), "{what}: {}", answer.status());
+        let level = answer.headers().get("x-kubernetes-pf-prioritylevel-uid").context("no priority level is told")?;
+        ensure!((level.to_str()? == wanted) == expected, "{what}: {level:?}, and leader-election is {wanted}");
+    }
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! The operator's pods: restricted, apart from each other, and never all away at once.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::render::{objects, of_kind, only};
+use crate::render::{NAMESPACE, objects, of_kind, only};
 
 #[tokio::test]
 async fn every_pod_of_the_chart_satisfies_pod_security_level_restricted() -> Result<()> {
@@ -67,6 +67,27 @@ async fn a_running_standby_is_there_while_operators_are_exchanged_or_evicted() -
     for selector in [&budget["selector"]["matchLabels"], &deployment["selector"]["matchLabels"]] {
         selects(selector, &deployment["template"]["metadata"]["labels"])?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_the_operators_lease_is_served_before_others() -> Result<()> {
+    let rendered = objects(&["serviceAccount.name=other"]).await?;
+    let schema = &only(&rendered, "FlowSchema")?["spec"];
+    ensure!(schema["priorityLevelConfiguration"]["name"] == "leader-election", "{schema}");
+    let rules = schema["rules"].as_array().context("rules")?;
+    let [rule] = rules.as_slice() else { bail!("{rules:?}") };
+    let account = &rule["subjects"][0]["serviceAccount"];
+    let pods = &only(&rendered, "Deployment")?["spec"]["template"]["spec"];
+    ensure!(account["name"] == pods["serviceAccountName"] && account["namespace"] == NAMESPACE, "{account}");
+    let requests = rule["resourceRules"].as_array().context("resource rules")?;
+    let [of_leases] = requests.as_slice() else { bail!("{requests:?}") };
+    let expected = json!({
+        "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "namespaces": [NAMESPACE],
+        "verbs": ["get", "create", "update"],
+    });
+    ensure!(*of_leases == expected, "{of_leases}");
+    ensure!(of_kind(&objects(&["flowSchema.enabled=false"]).await?, "FlowSchema").is_empty());
     Ok(())
 }
 
@@ -137,11 +158,11 @@ fn operator(objects: &[Value]) -> Result<&Value> {
 #[tokio::test]
 async fn everything_in_a_namespace_is_in_the_releases() -> Result<()> {
     let objects = objects(&["serviceMonitor.enabled=true", "networkPolicy.enabled=true"]).await?;
-    let cluster_wide = ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
+    let cluster_wide = ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "FlowSchema"];
     for object in objects.iter().filter(|object| !cluster_wide.iter().any(|kind| object["kind"] == *kind)) {
         // Kubelets' Leases stand in a namespace of their own.
         let reads_leases = object["metadata"]["name"] == "rtc-fleet-operator-machines";
-        let expected = if reads_leases { "kube-node-lease" } else { "rtc-fleet-system" };
+        let expected = if reads_leases { "kube-node-lease" } else { NAMESPACE };
         ensure!(object["metadata"]["namespace"] == expected, "{object}");
     }
     ensure!(!of_kind(&objects, "NetworkPolicy").is_empty());

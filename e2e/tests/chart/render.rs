@@ -14,6 +14,9 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// The API server's version that is rendered for.
 const KUBERNETES: &str = "1.34.4";
 
+/// Of the release.
+pub const NAMESPACE: &str = "rtc-fleet-system";
+
 pub fn folder() -> PathBuf {
     cluster::repository().join("charts/rtc-fleet")
 }
@@ -36,7 +39,7 @@ pub async fn text(set: &[&str]) -> Result<String> {
 pub async fn template(set: &[&str]) -> Result<Finished> {
     let folder = folder();
     let folder = folder.to_str().context("the repository's path is text")?;
-    let mut arguments = vec!["template", "rtc-fleet", folder, "-n", "rtc-fleet-system", "--kube-version", KUBERNETES];
+    let mut arguments = vec!["template", "rtc-fleet", folder, "-n", NAMESPACE, "--kube-version", KUBERNETES];
     arguments.extend(set.iter().flat_map(|value| ["--set", value]));
     command::output(cluster::helm(), &arguments, LIMIT).await
 }
