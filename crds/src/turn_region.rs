@@ -201,6 +201,8 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
     pub fn text(self) -> &'static str {
         match self {
             Self::Udp => "UDP",

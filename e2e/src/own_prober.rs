@@ -38,7 +38,10 @@ impl OwnProber {
         let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
         let map = maps.get(&format!("{name}-probe")).await.context("no configuration of probers")?;
         let data = map.data.unwrap_or_default();
-        fs::write(at("authorities.pem"), data.get("authorities.pem").context("no authorities")?)?;
+        // Authorities, under the name that the configuration has for them.
+        for (file, text) in data.iter().filter(|(file, _)| *file != "probe.yaml") {
+            fs::write(at(file), text)?;
+        }
         fs::write(at("secret"), scenario::SECRET)?;
         let config = data.get("probe.yaml").context("no probe.yaml")?;
         fs::write(at("probe.yaml"), serde_yaml::to_string(&own(serde_yaml::from_str(config)?)?)?)?;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::Value;
 use serde_yaml::Deserializer;
+use sha2::{Digest, Sha256};
 
 /// Why a text is not what it should be. Says the field, and the line and column.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,11 @@ pub struct YamlError(#[from] serde_yaml::Error);
 /// Cannot fail for what this project writes: keys of its maps are strings.
 pub fn text(value: &impl Serialize) -> String {
     serde_yaml::to_string(value).unwrap_or_default()
+}
+
+/// By which media nodes tell what text they run by: SHA-256, lower-case hex.
+pub fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A text of one document.
@@ -35,6 +41,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    /// FIPS 180-2, appendix B.1. The node's test has the same.
+    #[test]
+    fn a_hash_is_what_a_node_makes_of_the_same_bytes() {
+        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
 
     #[test]
     fn a_mistake_is_told_with_its_field_and_line_in_whichever_document_it_is() {

@@ -22,7 +22,7 @@ use crate::publish::azure::{ClientSecret, Cloud, Credentials, MayWrite, ProfileI
 use crate::publish::external_dns::ExternalDns;
 use crate::publish::rfc2136::{NoKey, NoSettings, Rfc2136, Settings, TsigKey};
 use crate::turnregion::caches::{Caches, Guarded};
-use crate::turnregion::offer::Offer;
+use crate::turnregion::offer::{Offer, Offers};
 
 /// Between two looks at Secrets.
 const SECRETS: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const AUTHORITIES: &str = "ca.crt";
 pub fn dereference(name: &ManagedName, caches: &Caches, ctx: &Ctx) -> Observed {
     let identity = &name.identity;
     let mut observed = Observed::default();
-    for (region, object) in members(name, caches) {
+    for (region, object) in members(name, caches, &ctx.offers) {
         match offered(&region, object.as_deref(), identity, ctx) {
             Ok(offer) => observed.offers.push(offer),
             Err(why) => observed.left_out.push(LeftOut { region, why }),
@@ -51,8 +51,9 @@ pub fn dereference(name: &ManagedName, caches: &Caches, ctx: &Ctx) -> Observed {
     observed
 }
 
-/// By name, with the object where there is one. One that cannot be read may be of any group.
-fn members(name: &ManagedName, caches: &Caches) -> BTreeMap<String, Option<Arc<Guarded>>> {
+/// By name, with the object where there is one. One that cannot be read is of the group that it was of when it could be; where
+/// nobody knows, it may be of any.
+fn members(name: &ManagedName, caches: &Caches, offers: &Offers) -> BTreeMap<String, Option<Arc<Guarded>>> {
     let here: BTreeMap<String, Arc<Guarded>> = caches
         .regions
         .state()
@@ -63,11 +64,19 @@ fn members(name: &ManagedName, caches: &Caches) -> BTreeMap<String, Option<Arc<G
     match &name.members {
         Members::Named(names) => names.iter().map(|name| (name.clone(), here.get(name).cloned())).collect(),
         Members::Group(group) => {
-            let is_ours = |region: &Guarded| {
-                region.0.as_ref().map_or(true, |region| region.spec.failover_group.as_ref() == Some(group))
-            };
-            here.into_iter().filter(|(_, region)| is_ours(region)).map(|(name, one)| (name, Some(one))).collect()
+            let last = |region: &str| offers.get(&name.identity.namespace, region);
+            let ours = here.into_iter().filter(|(name, region)| is_of(group, region, last(name).as_deref()));
+            ours.map(|(name, one)| (name, Some(one))).collect()
         }
+    }
+}
+
+/// `last` is what it offered last.
+fn is_of(group: &str, region: &Guarded, last: Option<&Offer>) -> bool {
+    let is_it = |named: Option<&String>| named.is_some_and(|named| named == group);
+    match &region.0 {
+        Ok(region) => is_it(region.spec.failover_group.as_ref()),
+        Err(_) => last.is_none_or(|last| is_it(last.failover_group.as_ref())),
     }
 }
 
@@ -230,6 +239,28 @@ mod tests {
     use super::super::test_support::cloud;
     use super::*;
     use crate::publish::azure::WorkloadIdentity;
+    use crate::turnregion::test_support::offer;
+
+    #[test]
+    fn a_region_that_cannot_be_read_is_of_the_group_that_it_was_of() {
+        let region = |spec: &str| -> Guarded {
+            let spec: serde_json::Value = crate::yaml::parse(spec).unwrap();
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
+        };
+        let (readable, unreadable) = (region("{region: a, failoverGroup: india}"), region("{region: {}}"));
+        assert!(unreadable.0.is_err());
+        let last = |group: &str| Offer { failover_group: Some(group.into()), ..offer("a") };
+        for (case, object, last, expected) in [
+            ("it says so", &readable, None, true),
+            ("it was of another, and says so", &readable, Some(last("europe")), true),
+            ("nobody knows", &unreadable, None, true),
+            ("it was", &unreadable, Some(last("india")), true),
+            ("it was of another", &unreadable, Some(last("europe")), false),
+            ("it was of none", &unreadable, Some(offer("a")), false),
+        ] {
+            assert_eq!(is_of("india", object, last.as_ref()), expected, "{case}");
+        }
+    }
 
     #[test]
     fn the_credentials_of_an_object_come_before_the_identity_of_the_operator() {

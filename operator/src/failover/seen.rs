@@ -34,8 +34,13 @@ pub struct Node {
 impl Node {
     /// Where callers reach it over a transport.
     pub fn targets(&self, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
-        let ports = self.listeners.iter().filter(move |one| one.protocol == transport).map(|one| one.port);
-        ports.flat_map(|port| self.addresses.iter().map(move |address| SocketAddr::new(*address, port)))
+        self.addresses.iter().flat_map(move |address| self.at(*address, transport))
+    }
+
+    /// The same at one of its addresses.
+    pub fn at(&self, address: IpAddr, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
+        let of_transport = self.listeners.iter().filter(move |one| one.protocol == transport);
+        of_transport.map(move |one| SocketAddr::new(address, one.port))
     }
 
     fn opens(&self, transport: Protocol) -> bool {
@@ -53,12 +58,19 @@ pub enum NodeState {
 }
 
 impl Seen {
-    /// Transports by which it is judged: those that every relay opens which takes calls. One that is on its way in is
-    /// missed by nobody yet.
+    /// Transports by which it is judged: those wanted ones that every relay opens which takes calls. One that is on its way
+    /// in is missed by nobody yet. Where there is none, because all of them are exchanged for others, what relays open now.
     pub fn judged(&self) -> Vec<Protocol> {
         let takers = self.takers();
-        let everywhere = |transport: &Protocol| takers.iter().all(|node| node.opens(*transport));
-        self.transports.iter().copied().filter(everywhere).collect()
+        if takers.is_empty() {
+            return self.transports.clone();
+        }
+        let is_open = |transport: &Protocol| takers.iter().any(|node| node.opens(*transport));
+        let is_open_everywhere = |transport: &Protocol| takers.iter().all(|node| node.opens(*transport));
+        let wanted = self.transports.iter().copied().filter(is_open_everywhere).collect();
+        let everywhere = Protocol::ALL.into_iter().filter(is_open_everywhere).collect();
+        let anywhere = Protocol::ALL.into_iter().filter(is_open).collect();
+        [wanted, everywhere, anywhere].into_iter().find(|found: &Vec<_>| !found.is_empty()).unwrap_or_default()
     }
 
     /// Relays that an answer may hold, by name. Of a region of which more than half looks not ready at once, all are:
@@ -76,13 +88,34 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_support::seen;
+    use super::super::test_support::{listener, seen};
     use super::*;
 
     fn takers(states: &[NodeState]) -> usize {
         let mut region = seen("a", 0, states.len());
         region.nodes.iter_mut().zip(states).for_each(|(node, state)| node.state = *state);
         region.takers().len()
+    }
+
+    #[test]
+    fn a_region_is_judged_by_what_callers_may_rely_on_at_each_of_its_relays() {
+        use Protocol::{Tcp, Tls, Udp};
+        for (case, wanted, open, expected) in [
+            ("all is as it is wanted", &[Udp, Tls][..], &[&[Udp, Tls][..], &[Udp, Tls]][..], &[Udp, Tls][..]),
+            ("one more is wanted, and no relay has it", &[Udp, Tls], &[&[Udp], &[Udp]], &[Udp]),
+            ("one more is wanted, and one relay has it", &[Udp, Tls], &[&[Udp, Tls], &[Udp]], &[Udp]),
+            ("one is on its way out", &[Udp], &[&[Udp], &[Udp, Tcp]], &[Udp]),
+            ("none is to stay, and no relay is exchanged yet", &[Tls], &[&[Udp, Tcp], &[Udp, Tcp]], &[Udp, Tcp]),
+            ("none is to stay, and one relay is exchanged", &[Tls], &[&[Tls], &[Udp, Tcp]], &[Udp, Tcp, Tls]),
+            ("there is no relay", &[Udp, Tls], &[], &[Udp, Tls]),
+        ] {
+            let mut region = seen("a", 0, open.len());
+            region.transports = wanted.to_vec();
+            for (node, open) in region.nodes.iter_mut().zip(open) {
+                node.listeners = open.iter().map(|one| listener(*one)).collect();
+            }
+            assert_eq!(region.judged(), expected, "{case}");
+        }
     }
 
     #[test]

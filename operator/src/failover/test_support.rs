@@ -67,6 +67,8 @@ pub fn report(point: &str, sequence: u64, region: &str, target: SocketAddr, ok: 
 pub struct Faults {
     /// Regions that nobody reaches, over some transports.
     pub dead: BTreeMap<String, BTreeSet<Protocol>>,
+    /// Relays that nobody reaches.
+    pub dead_nodes: BTreeSet<String>,
     /// Probers of which nothing is heard.
     pub silent: BTreeSet<String>,
     /// Probers that reach nothing, and notice.
@@ -163,7 +165,7 @@ impl World {
     }
 
     fn reports(&mut self) -> Vec<Report> {
-        let Faults { dead, silent, cut_off, lying } = &self.faults;
+        let Faults { dead, dead_nodes, silent, cut_off, lying } = &self.faults;
         let mut reports = Vec::new();
         for point in self.policy.vantage_points.iter().filter(|point| !silent.contains(&point.name)) {
             let mut verdicts = Vec::new();
@@ -172,7 +174,8 @@ impl World {
                     node.targets(one.protocol).map(|target| (target, one.protocol)).collect::<Vec<_>>()
                 };
                 for (target, transport) in node.listeners.iter().flat_map(of) {
-                    let is_dead = dead.get(&seen.name).is_some_and(|dead| dead.contains(&transport));
+                    let is_dead = dead_nodes.contains(&node.name)
+                        || dead.get(&seen.name).is_some_and(|dead| dead.contains(&transport));
                     let ok = (is_dead == lying.contains(&point.name)) && !cut_off.contains(&point.name);
                     self.sequence += 1;
                     let (region, sequence, age) = (seen.name.clone(), self.sequence, Duration::ZERO);

@@ -139,7 +139,7 @@ impl<'a> Court<'a> {
         for point in &self.fine {
             let (mut up, mut down, mut spotted) = (0_u32, 0_u32, 0_u32);
             let (mut firm, mut working, mut silent) = (0_u32, 0_u32, 0_u32);
-            for probe in self.probes(point, transport) {
+            for probe in self.relays(point, transport) {
                 match probe.opinion(self.now, &self.policy.health) {
                     Some(Opinion::Up) => up += 1,
                     Some(Opinion::Down) => down += 1,
@@ -176,7 +176,27 @@ impl<'a> Court<'a> {
         votes
     }
 
-    /// Of relays that take calls, where they are open.
+    /// Of each relay that takes calls, at each of its addresses. Of several listeners the one that looks worst: a caller has
+    /// the port of one of them.
+    fn relays(&self, point: &'a Point, transport: Protocol) -> impl Iterator<Item = &'a Probe> {
+        let standing = move |probe: &&Probe| {
+            let opinion = match probe.opinion(self.now, &self.policy.health) {
+                Some(Opinion::Down) => 2,
+                Some(Opinion::Up) => 1,
+                None => 0,
+            };
+            let fails = probe.works_now(self.now, &self.policy.health) == Some(false);
+            (opinion, fails, !probe.is_clean(self.now, &self.policy.health))
+        };
+        let takers = self.seen.takers().into_iter();
+        let addresses = takers.flat_map(|node| node.addresses.iter().map(move |address| (node, *address)));
+        addresses.filter_map(move |(node, address)| {
+            let heard = node.at(address, transport).filter_map(|target| self.probe(point, target, transport));
+            heard.max_by_key(standing)
+        })
+    }
+
+    /// The same at each of its listeners.
     fn probes(&self, point: &'a Point, transport: Protocol) -> impl Iterator<Item = &'a Probe> {
         let takers = self.seen.takers().into_iter();
         let targets = takers.flat_map(move |node| node.targets(transport));

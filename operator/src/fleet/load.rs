@@ -96,6 +96,11 @@ impl Load {
             .fold(Self::default(), |load, reading| load.and(reading, target))
     }
 
+    /// How busy nodes are, in whole ones, whatever their targets. None: too few tell.
+    pub fn whole(slots: &[Slot], now: Timestamp) -> Option<f64> {
+        Self::of(slots, Target { nic_percent: 100, cpu_percent: 100 }, now).known()
+    }
+
     fn and(self, reading: Reading, target: Target) -> Self {
         let plus = |sum: Sum, whole, at_target| Sum { whole: sum.whole + whole, at_target: sum.at_target + at_target };
         let Self { nodes, reporting, begun, up, down, guessed } = self;
@@ -122,7 +127,7 @@ impl Load {
     }
 
     /// In whole nodes, of those that tell. None: too few do.
-    pub fn known(&self) -> Option<f64> {
+    fn known(&self) -> Option<f64> {
         (self.reporting > 0 && !self.is_blind()).then_some(self.up.whole)
     }
 

@@ -12,7 +12,7 @@ pub mod offer;
 mod secrets;
 mod status;
 #[cfg(test)]
-mod test_support;
+pub mod test_support;
 pub mod validate;
 
 use std::sync::Arc;
@@ -153,9 +153,12 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     let ctx = &state.ctx;
     let valid = match validate(region, &ctx.settings.cluster_networks) {
         Ok(Validated::Managed(valid)) => valid,
-        Ok(Validated::External { identity: _, not_in_effect }) => return Ok(Outcome::External { not_in_effect }),
+        Ok(Validated::External { identity, not_in_effect }) => {
+            ctx.offers.withdraw(&identity);
+            return Ok(Outcome::External { not_in_effect });
+        }
         Err(mistakes) => {
-            offer_what_runs(region, state).await;
+            offer_what_runs(region, state).await?;
             return Err(mistakes.into());
         }
     };
@@ -174,22 +177,19 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
     });
     plan.choices.insert(0, scale.choice());
     ctx.metrics.fleet(&ObjectRef::of(region), &scale, &observed.slots);
-    ctx.offers.put(&valid.identity, Offer::of(&valid, &observed, scale.load.known()));
+    ctx.offers.put(&valid.identity, Offer::of(&valid, &observed, now));
     let applied = apply(&valid, observed, &objects, scale, plan, ctx).await?;
     Ok(Outcome::Managed(Box::new(applied)))
 }
 
 /// Nothing is done for a region with mistakes, but names go on answering with its relays, and notice when they fail: also
 /// a leader that has never seen it without.
-async fn offer_what_runs(region: &TurnRegion, state: &State) {
-    let Some(readable) = readable(region, &state.ctx.settings.cluster_networks) else { return };
-    match dereference(&readable, &state.caches, &state.ctx).await {
-        Ok(observed) => state.ctx.offers.put(&readable.identity, Offer::of(&readable, &observed, None)),
-        Err(error) => {
-            let object = ObjectRef::of(region);
-            tracing::warn!(%object, error = with_causes(&error), "what runs of a region with mistakes cannot be read");
-        }
-    }
+async fn offer_what_runs(region: &TurnRegion, state: &State) -> Result<(), Error> {
+    let ctx = &state.ctx;
+    let Some(readable) = readable(region, &ctx.settings.cluster_networks) else { return Ok(()) };
+    let observed = dereference(&readable, &state.caches, ctx).await.map_err(Error::Dereference)?;
+    ctx.offers.put_what_runs(&readable.identity, Offer::of(&readable, &observed, ctx.clock.now()));
+    Ok(())
 }
 
 /// The number of relays that was decided last, also by another leader.
@@ -332,10 +332,13 @@ fn next_look(outcome: &Outcome, now: Timestamp) -> Action {
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 fn retry(region: Arc<Guarded>, error: &Error, state: Arc<State>) -> Action {
+    if matches!(error, Error::Invalid(_)) {
+        // What runs of it is offered to names, and changes.
+        return Action::requeue(pace::STEADY);
+    }
     // A refusal by the API server can end without an edit of the object, so it is tried again soon.
     let category = if error.is_mistake() { Category::UserMustAct } else { Category::Retry };
-    let wait = state.ctx.backoff.next(&reference(&region), category);
-    Action::requeue(wait)
+    Action::requeue(state.ctx.backoff.next(&reference(&region), category))
 }
 
 fn reference(region: &Guarded) -> ObjectRef {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 use rtcfleet_crds::turn_region::Protocol;
 use rtcfleet_node_api::NodeState as Said;
@@ -12,6 +13,7 @@ use super::build;
 use super::observed::{Observed, told};
 use super::validate::{ManagedRegion, SecretKeys};
 use crate::failover::seen::{Node, NodeState, Seen};
+use crate::fleet::load::Load;
 use crate::fleet::slot::Slot;
 use crate::identity::Identity;
 use crate::listener::ListenerPort;
@@ -21,6 +23,7 @@ use crate::listener::ListenerPort;
 pub struct Offer {
     /// Of the TurnRegion: one that is made again under its name is another one.
     pub uid: String,
+    pub failover_group: Option<String>,
     pub seen: Seen,
     /// What credentials are made from.
     pub secret: SecretKeys,
@@ -33,18 +36,18 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// `load` is how busy its relays are, in whole nodes, where that is known.
-    pub fn of(region: &ManagedRegion, observed: &Observed, load: Option<f64>) -> Self {
+    pub fn of(region: &ManagedRegion, observed: &Observed, now: Timestamp) -> Self {
         let transports: BTreeSet<Protocol> = region.listeners.ports().iter().map(|one| one.protocol).collect();
         let serving = observed.slots.iter().filter(|slot| slot.serves()).count();
         Self {
             uid: region.identity.uid.clone(),
+            failover_group: region.failover_group.clone(),
             seen: Seen {
                 name: region.identity.name.clone(),
                 transports: transports.into_iter().collect(),
                 nodes: observed.slots.iter().filter_map(|slot| node(slot, region, observed)).collect(),
                 capacity: Some(f64::from(u32::try_from(serving).unwrap_or(u32::MAX))),
-                load,
+                load: Load::whole(&observed.slots, now),
             },
             secret: region.secret.clone(),
             certificate: region.listeners.certificate().map(str::to_owned),
@@ -94,6 +97,26 @@ impl Offers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(offer));
     }
 
+    /// The same of a region with mistakes, as far as it can be read. Its relays are as they are now; what was told of them when
+    /// it was last without mistakes is what they were made by.
+    pub fn put_what_runs(&self, region: &Identity, offer: Offer) {
+        let known = self.get(&region.namespace, &region.name).filter(|known| known.uid == offer.uid);
+        let offer = match known {
+            None => offer,
+            Some(known) => {
+                let transports = known.seen.transports.clone();
+                Offer { seen: Seen { transports, ..offer.seen }, ..Arc::unwrap_or_clone(known) }
+            }
+        };
+        self.put(region, offer);
+    }
+
+    /// Its relays run elsewhere from now on.
+    pub fn withdraw(&self, region: &Identity) {
+        let key = (region.namespace.clone(), region.name.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
     /// None before the first pass over it.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Offer>> {
         let key = (namespace.to_owned(), name.to_owned());
@@ -111,7 +134,7 @@ mod tests {
     use super::*;
     use crate::fleet::slot::{Intent, NodePod};
     use crate::fleet::test_support::{noon, silent, slot, stopped};
-    use crate::turnregion::test_support::managed;
+    use crate::turnregion::test_support::{managed, offer};
 
     #[test]
     fn a_relay_is_offered_as_long_as_it_takes_new_calls() {
@@ -146,19 +169,35 @@ mod tests {
     }
 
     #[test]
+    fn a_region_with_a_mistake_offers_its_relays_of_now_as_they_were_made_before_it() {
+        let offers = Offers::default();
+        let before = Offer { seen: Seen { transports: vec![Protocol::Udp], ..offer("a").seen }, ..offer("a") };
+        let mistaken = Offer {
+            seen: Seen { transports: vec![Protocol::Tls], load: Some(0.4), ..offer("a").seen },
+            secret: SecretKeys { name: "another".into(), ..offer("a").secret },
+            ..offer("a")
+        };
+        offers.put_what_runs(&identity("a"), mistaken.clone());
+        assert_eq!(offers.get("rtc", "a").as_deref(), Some(&mistaken), "it is all that is known");
+        offers.put(&identity("a"), before.clone());
+        offers.put_what_runs(&identity("a"), mistaken.clone());
+        let found = offers.get("rtc", "a").unwrap();
+        assert_eq!((&found.secret, found.seen.transports.as_slice()), (&before.secret, &[Protocol::Udp][..]));
+        assert_eq!(found.seen.load, Some(0.4));
+        let again = Offer { uid: "made again".into(), ..mistaken };
+        offers.put_what_runs(&identity("a"), again.clone());
+        assert_eq!(offers.get("rtc", "a").as_deref(), Some(&again));
+        offers.withdraw(&identity("a"));
+        assert!(offers.get("rtc", "a").is_none());
+    }
+
+    fn identity(name: &str) -> Identity {
+        Identity { name: name.into(), namespace: "rtc".into(), uid: name.into(), generation: 1 }
+    }
+
+    #[test]
     fn what_is_gone_is_forgotten() {
         let offers = Offers::default();
-        let identity =
-            |name: &str| Identity { name: name.into(), namespace: "rtc".into(), uid: name.into(), generation: 1 };
-        let offer = |name: &str| Offer {
-            uid: name.into(),
-            seen: Seen { name: name.into(), transports: vec![], nodes: vec![], capacity: None, load: None },
-            secret: SecretKeys { name: "auth".into(), current: "current".into(), previous: None },
-            certificate: None,
-            region: name.into(),
-            tolerations: vec![],
-            image_pull_secrets: vec![],
-        };
         for name in ["a", "b"] {
             offers.put(&identity(name), offer(name));
         }

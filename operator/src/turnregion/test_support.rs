@@ -2,7 +2,9 @@
 
 use rtcfleet_crds::TurnRegion;
 
-use super::validate::{ManagedRegion, Validated, validate};
+use super::offer::Offer;
+use super::validate::{ManagedRegion, SecretKeys, Validated, validate};
+use crate::failover::seen::Seen;
 
 /// The shortest useful region: `centralindia` in namespace `rtc`.
 pub fn region() -> TurnRegion {
@@ -30,6 +32,20 @@ pub fn region_with(spec: &str) -> TurnRegion {
         }
     }
     serde_json::from_value(whole).expect("a TurnRegion")
+}
+
+/// That of a region without relays.
+pub fn offer(name: &str) -> Offer {
+    Offer {
+        uid: name.into(),
+        failover_group: None,
+        seen: Seen { name: name.into(), transports: vec![], nodes: vec![], capacity: None, load: None },
+        secret: SecretKeys { name: "auth".into(), current: "current".into(), previous: None },
+        certificate: None,
+        region: name.into(),
+        tolerations: vec![],
+        image_pull_secrets: vec![],
+    }
 }
 
 /// [`region_with`], validated.

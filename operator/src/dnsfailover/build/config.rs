@@ -1,6 +1,6 @@
 //! `probe.yaml`, the configuration file of a name's probers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -20,7 +20,6 @@ use crate::yaml;
 /// Where a prober finds its files.
 pub const CONFIG_FOLDER: &str = "/etc/rtc-fleet/probe";
 pub const CONFIG_FILE: &str = "probe.yaml";
-pub const AUTHORITIES_FILE: &str = "authorities.pem";
 pub const AUTH_FOLDER: &str = "/etc/rtc-fleet/auth";
 
 /// What a prober takes.
@@ -48,7 +47,7 @@ impl Families {
 
 pub fn config_map(name: &ManagedName, asked: &Probers, material: &Material<'_>) -> ConfigMap {
     let mut data = BTreeMap::from([(CONFIG_FILE.to_owned(), text(name, asked, material))]);
-    data.extend(material.authorities.map(|pem| (AUTHORITIES_FILE.to_owned(), pem.to_owned())));
+    data.extend(material.authorities.map(|pem| (authorities_file(pem), pem.to_owned())));
     ConfigMap { metadata: meta(&name.identity, config_name(&name.identity)), data: Some(data), ..ConfigMap::default() }
 }
 
@@ -63,10 +62,16 @@ fn text(name: &ManagedName, asked: &Probers, material: &Material<'_>) -> String 
         // The pod narrows it to its own by a flag.
         "metrics": {"address": format!("127.0.0.1:{METRICS_PORT}")},
     });
-    if material.authorities.is_some() {
-        config["caFile"] = json!(AUTHORITIES_FILE);
+    if let Some(pem) = material.authorities {
+        config["caFile"] = json!(authorities_file(pem));
     }
     yaml::text(&config)
+}
+
+/// Named by what it holds: a configuration that is brought to a prober before its kubelet has brought the authorities is
+/// refused, and not taken with those of before.
+fn authorities_file(pem: &str) -> String {
+    format!("authorities-{}.pem", &yaml::hash(pem)[..10])
 }
 
 fn region(offer: &Offer) -> Value {
@@ -75,7 +80,7 @@ fn region(offer: &Offer) -> Value {
     json!({"auth": {"secretFiles": files}})
 }
 
-/// Each relay that takes calls or should, at each of its listeners that the region still wants. Of regions with more than a prober can take, the first
+/// Each relay that takes calls or should, at each of its listeners that the region still wants, or is judged by. Of regions with more than a prober can take, the first
 /// relays by name.
 fn targets(name: &ManagedName, material: &Material<'_>) -> Vec<Value> {
     let share = MAX_TARGETS / material.offers.len().max(1);
@@ -85,9 +90,10 @@ fn targets(name: &ManagedName, material: &Material<'_>) -> Vec<Value> {
 fn of_region(name: &ManagedName, offer: &Offer, material: &Material<'_>) -> Vec<Value> {
     let mut nodes: Vec<_> = offer.seen.nodes.iter().filter(|node| node.state != NodeState::Draining).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let probed: BTreeSet<Protocol> = offer.seen.transports.iter().copied().chain(offer.seen.judged()).collect();
     let mut targets = Vec::new();
     for node in nodes {
-        let listeners = node.listeners.iter().filter(|one| offer.seen.transports.contains(&one.protocol));
+        let listeners = node.listeners.iter().filter(|one| probed.contains(&one.protocol));
         for address in node.addresses.iter().filter(|address| material.families.has(address)) {
             let family = if address.is_ipv4() { "4" } else { "6" };
             targets.extend(listeners.clone().map(|listener| {

@@ -85,6 +85,13 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// What probers run by.
+    pub fn probe_yaml(&self) -> &str {
+        self.config.data.as_ref().and_then(|data| data.get(config::CONFIG_FILE)).map_or("", String::as_str)
+    }
+}
+
 /// Name of the Secret with the certificate of probers' admin ports.
 pub fn admin_secret_name(name: &Identity) -> String {
     format!("{}-probe-admin", name.name)

@@ -13,6 +13,7 @@ use crate::turnregion::validate::SecretKeys;
 fn offer(name: &str, nodes: Vec<Node>) -> Arc<Offer> {
     Arc::new(Offer {
         uid: name.into(),
+        failover_group: None,
         seen: Seen {
             name: name.into(),
             transports: vec![Protocol::Udp, Protocol::Tls],
@@ -102,12 +103,33 @@ fn every_relay_that_is_to_take_calls_is_probed_at_each_listener_in_the_families_
 }
 
 #[test]
+fn a_relay_is_probed_where_it_is_open_at_what_its_region_wants_or_is_judged_by() {
+    let targets = |wanted: &[Protocol], open: &[&[(Protocol, u16)]]| {
+        let nodes = open.iter().enumerate().map(|(number, open)| {
+            let listeners = open.iter().map(|(protocol, port)| ListenerPort { protocol: *protocol, port: *port });
+            let plain = node(&format!("n{number}"), &["192.0.2.1"], NodeState::Ready);
+            Node { listeners: listeners.collect(), ..plain }
+        });
+        let plain = Arc::unwrap_or_clone(offer("central", nodes.collect()));
+        let wanting = Offer { seen: Seen { transports: wanted.to_vec(), ..plain.seen }, ..plain };
+        let config = config(&built(&[Arc::new(wanting)], &["10.0.0.1"], None));
+        let named = config["targets"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned());
+        named.collect::<Vec<_>>()
+    };
+    let (udp, tcp, tls) = ((Protocol::Udp, 3478), (Protocol::Tcp, 3478), (Protocol::Tls, 443));
+    let moved = targets(&[Protocol::Udp], &[&[udp], &[(Protocol::Udp, 5000)]]);
+    assert_eq!(moved, ["n0/4/3478", "n1/4/5000"]);
+    let left = targets(&[Protocol::Udp], &[&[udp, tls], &[udp]]);
+    assert_eq!(left, ["n0/4/3478", "n1/4/3478"], "TLS is on its way out");
+    let other = targets(&[Protocol::Tls], &[&[udp, tcp], &[udp, tcp]]);
+    assert_eq!(other.len(), 4, "no relay is exchanged yet: {other:?}");
+}
+
+#[test]
 fn a_prober_is_told_what_callers_know() {
-    let config = config(&built(
-        &[offer("central", vec![node("central-0", &["192.0.2.1"], NodeState::Ready)])],
-        &["10.0.0.1"],
-        Some("-----BEGIN"),
-    ));
+    let central = offer("central", vec![node("central-0", &["192.0.2.1"], NodeState::Ready)]);
+    let objects = built(&[central], &["10.0.0.1"], Some("-----BEGIN"));
+    let config = config(&objects);
     let tls = json!({
         "name": "central-0/4/443", "region": "central", "address": "192.0.2.1:443", "transport": "TLS",
         "serverName": "turn.example.org",
@@ -115,7 +137,10 @@ fn a_prober_is_told_what_callers_know() {
     assert_eq!(config["targets"][1], tls);
     assert_eq!(config["interval"], "250ms");
     assert_eq!(config["canary"], json!(["tcp:10.96.0.1:443"]));
-    assert_eq!(config["caFile"], "authorities.pem");
+    let file = config["caFile"].as_str().unwrap();
+    assert_eq!(objects.config.data.as_ref().unwrap()[file], "-----BEGIN");
+    let other = built(&[offer("central", vec![])], &["10.0.0.1"], Some("-----BEGIN another"));
+    assert_ne!(crate::yaml::parse::<Value>(other.probe_yaml()).unwrap()["caFile"], file, "others have another file");
     let files = json!(["/etc/rtc-fleet/auth/central/current", "/etc/rtc-fleet/auth/central/previous"]);
     assert_eq!(config["regions"]["central"]["auth"]["secretFiles"], files);
 }

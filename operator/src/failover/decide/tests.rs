@@ -287,6 +287,27 @@ fn a_transport_that_not_every_relay_opens_yet_is_no_reason_to_leave() {
     assert_eq!(region(&decision, "a").failing, [Protocol::Tls]);
 }
 
+/// As while a port is moved: the new one is opened beside the old one, relay by relay.
+#[test]
+fn a_relay_has_one_vote_however_many_listeners_it_has() {
+    for (case, dead, expected, left) in [
+        ("the one with two fails, which is half of the region", &[0][..], "a,b", 2),
+        ("the two with one fail, which is more than half", &[1, 2], "b", 0),
+    ] {
+        let mut world = World::of(2, policy());
+        world.seen[0] = seen("a", 0, if dead.len() == 1 { 2 } else { 3 });
+        world.seen[0].nodes[0].listeners.push(ListenerPort { protocol: Protocol::Udp, port: 443 });
+        world.run(20);
+        for node in dead {
+            // Nobody answers at its address any more.
+            world.faults.dead_nodes.insert(world.seen[0].nodes[*node].name.clone());
+        }
+        let decision = world.run(5);
+        let of_a = decision.answer.ipv4.iter().filter(|address| address.octets()[2] == 0).count();
+        assert_eq!((decision.active.join(","), of_a), (expected.into(), left), "{case}");
+    }
+}
+
 /// Probers learn later than relays where these are open.
 #[test]
 fn what_is_heard_of_a_port_that_a_relay_does_not_open_says_nothing_about_it() {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{
     config::{LIMITS_FILE, seconds},
@@ -22,7 +21,7 @@ pub fn name(region: &Identity) -> String {
 /// The ConfigMap, and the hash by which nodes tell what they run.
 pub fn config_map(region: &ManagedRegion) -> (ConfigMap, String) {
     let text = limits_yaml(region);
-    let hash = hash(&text);
+    let hash = yaml::hash(&text);
     let map = ConfigMap {
         metadata: meta(&region.identity, name(&region.identity)),
         data: Some(BTreeMap::from([(LIMITS_FILE.to_owned(), text)])),
@@ -32,10 +31,6 @@ pub fn config_map(region: &ManagedRegion) -> (ConfigMap, String) {
 }
 
 /// SHA-256, lower-case hex: that of [`rtcfleet_node_api::Limits`].
-fn hash(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn limits_yaml(region: &ManagedRegion) -> String {
     let mut limits = json!({
         "relay": {"allowPeers": region.allow_peers, "denyPeers": region.deny_peers},
@@ -65,15 +60,4 @@ fn nic(capacity: &NicCapacity) -> Option<Map<String, Value>> {
         .filter_map(|(key, rate)| Some((key.to_owned(), rate.as_ref()?.to_string().into())))
         .collect();
     (!written.is_empty()).then_some(written)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// FIPS 180-2, appendix B.1. The node's test has the same.
-    #[test]
-    fn a_hash_is_what_a_node_makes_of_the_same_bytes() {
-        assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
 }
