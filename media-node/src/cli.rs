@@ -111,6 +111,7 @@ impl TurnArgs {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Debug, Args)]
 #[command(after_help = PROBE_HELP)]
 pub struct ProbeArgs {
@@ -121,6 +122,10 @@ pub struct ProbeArgs {
     /// Only check the configuration and the files it names, print every mistake, and exit (0 fine, 2 not)
     #[arg(long, requires = "config", conflicts_with = "once")]
     pub check: bool,
+
+    /// Take the configuration over the admin API, too (PUT /v1/config): the operator brings it to probers of its own
+    #[arg(long, env = "RTC_ACCEPT_CONFIG", conflicts_with = "once")]
+    pub accept_config: bool,
 
     /// Probe every target once, every address of its name, print what was found, and exit: 0 all is well, 1 not
     #[arg(long)]

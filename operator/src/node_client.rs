@@ -16,7 +16,8 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rtcfleet_node_api::{
-    MAX_BODY, MAX_VERDICTS_BODY, NodeStatus, Problem, STATE_PATH, STATUS_PATH, SetState, VERDICTS_PATH, Verdicts,
+    CONFIG_PATH, ConfigTaken, MAX_BODY, MAX_VERDICTS_BODY, NodeStatus, Problem, STATE_PATH, STATUS_PATH, SetState,
+    VERDICTS_PATH, Verdicts,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -53,6 +54,8 @@ pub trait NodeApi: Send + Sync {
     /// Of a prober: its verdicts, without those that were told before.
     fn verdicts<'a>(&'a self, prober: &'a NodeTarget, told: Option<Told>)
     -> BoxFuture<'a, Result<Verdicts, NodeError>>;
+    /// Has a prober run by this YAML, until its file changes.
+    fn configure<'a>(&'a self, prober: &'a NodeTarget, yaml: &'a str) -> BoxFuture<'a, Result<ConfigTaken, NodeError>>;
 }
 
 /// Up to where a prober has told us: a boot, and a sequence in it.
@@ -324,6 +327,14 @@ impl NodeApi for NodeClient {
             let query =
                 told.map_or_else(String::new, |Told { boot, sequence }| format!("?boot={boot}&after={sequence}"));
             self.exchange(prober, &Ask::get(format!("{VERDICTS_PATH}{query}").into(), MAX_VERDICTS_BODY)).await
+        })
+    }
+
+    fn configure<'a>(&'a self, prober: &'a NodeTarget, yaml: &'a str) -> BoxFuture<'a, Result<ConfigTaken, NodeError>> {
+        Box::pin(async move {
+            let body = Bytes::copy_from_slice(yaml.as_bytes());
+            let ask = Ask { method: Method::PUT, path: CONFIG_PATH.into(), body, longest: MAX_BODY };
+            self.exchange(prober, &ask).await
         })
     }
 }

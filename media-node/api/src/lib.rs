@@ -4,7 +4,13 @@
 //! |---|---|---|
 //! | `GET /v1/status` | | [`NodeStatus`] |
 //! | `PUT /v1/state` | [`SetState`] | [`NodeStatus`] as it stands afterwards |
-//! | `GET /v1/verdicts?boot=B&after=S` | | [`Verdicts`], from a prober only, which answers nothing else; with a query without those up to the sequence S of the boot B |
+//!
+//! Of a prober, which answers nothing else:
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /v1/verdicts?boot=B&after=S` | | [`Verdicts`]; with a query without those up to the sequence S of the boot B |
+//! | `PUT /v1/config` | its configuration, YAML | [`ConfigTaken`] |
 //!
 //! A refusal is a [`Problem`] with a 4xx or 5xx status. Unknown fields of an answer are ignored, so that an older
 //! operator can read a newer node; unknown fields of a request are refused, so that a newer operator notices an older node.
@@ -17,14 +23,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use verdicts::{
-    Canary, MAX_DETAIL, MAX_TARGETS, MAX_VERDICTS_BODY, Security, Stage, Transport, VERDICTS_PATH, Verdict, Verdicts,
+    CONFIG_PATH, Canary, ConfigTaken, MAX_CONFIG_BODY, MAX_DETAIL, MAX_TARGETS, MAX_VERDICTS_BODY, Security, Stage,
+    Transport, VERDICTS_PATH, Verdict, Verdicts,
 };
 
 /// Path of [`NodeStatus`].
 pub const STATUS_PATH: &str = "/v1/status";
 /// Path that takes [`SetState`].
 pub const STATE_PATH: &str = "/v1/state";
-/// Largest request or answer body, bytes, but for [`VERDICTS_PATH`].
+/// Largest request or answer body, bytes, but for [`VERDICTS_PATH`] and [`CONFIG_PATH`].
 pub const MAX_BODY: usize = 64 * 1024;
 /// Most addresses in [`SetState::Draining`]'s `alternates`.
 pub const MAX_ALTERNATES: usize = 8;

@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 pub const VERDICTS_PATH: &str = "/v1/verdicts";
 /// Largest answer of [`VERDICTS_PATH`], bytes.
 pub const MAX_VERDICTS_BODY: usize = 4 * 1024 * 1024;
+/// Path that takes the configuration of a prober, as YAML. It is in force from the answer on, [`ConfigTaken`], until another
+/// one is put, the file changes, or the process ends.
+pub const CONFIG_PATH: &str = "/v1/config";
+/// Largest body that [`CONFIG_PATH`] takes, bytes: as large as a configuration file may be.
+pub const MAX_CONFIG_BODY: usize = 1024 * 1024;
 /// Most targets of one prober.
 pub const MAX_TARGETS: usize = 2000;
 /// Longest [`Verdict::detail`], [`Canary::detail`] and [`Security::problem`], bytes.
@@ -22,8 +27,8 @@ pub struct Verdicts {
     pub version: String,
     /// Another number with every start of the prober, below 2^53: [`Verdict::sequence`] begins anew.
     pub boot: u64,
-    /// SHA-256 of the configuration file in force, lower-case hex: whoever wrote the file knows by it whether these targets
-    /// are those of that file.
+    /// SHA-256 of the configuration in force, lower-case hex: whoever wrote it knows by that whether these targets are its
+    /// own.
     pub config_hash: String,
     /// The prober's clock when it answered.
     pub now: Timestamp,
@@ -31,6 +36,14 @@ pub struct Verdicts {
     /// The last one of each target that has been probed under this configuration, by name, then transport. At most
     /// [`MAX_TARGETS`]. Without those that were asked not to be told again.
     pub verdicts: Vec<Verdict>,
+}
+
+/// The answer of `PUT /v1/config`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigTaken {
+    /// SHA-256 of the configuration in force, lower-case hex: of what was put.
+    pub config_hash: String,
 }
 
 /// Whether this prober can reach anything at all. While it cannot, what it says of targets is no evidence against them.

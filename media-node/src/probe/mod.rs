@@ -11,6 +11,7 @@ pub mod config;
 pub mod credentials;
 mod fault;
 mod http;
+mod loaded;
 mod metrics;
 mod once;
 mod pace;

@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, body::Bytes, client::conn::http1};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rtcfleet_node_api::{NodeStatus, STATE_PATH, STATUS_PATH, SetState, VERDICTS_PATH, Verdicts};
+use rtcfleet_node_api::{
+    CONFIG_PATH, ConfigTaken, NodeStatus, Problem, STATE_PATH, STATUS_PATH, SetState, VERDICTS_PATH, Verdicts,
+};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -72,6 +74,15 @@ impl Admin {
         self.ask(Method::GET, &format!("{VERDICTS_PATH}?boot={boot}&after={sequence}"), Vec::new())
     }
 
+    /// Of a prober. The hash of what is in force, or why it was refused.
+    pub fn put_config(&self, yaml: &str) -> Result<String, String> {
+        let (status, body) = self.exchange(Method::PUT, CONFIG_PATH, yaml.as_bytes().to_vec());
+        if status.is_success() {
+            return Ok(serde_json::from_slice::<ConfigTaken>(&body).unwrap().config_hash);
+        }
+        Err(format!("{status}: {}", serde_json::from_slice::<Problem>(&body).unwrap().message))
+    }
+
     pub fn status(&self) -> NodeStatus {
         self.ask(Method::GET, STATUS_PATH, Vec::new())
     }
@@ -81,6 +92,12 @@ impl Admin {
     }
 
     fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> T {
+        let (status, body) = self.exchange(method, path, body);
+        assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> (StatusCode, Bytes) {
         self.runtime.block_on(async {
             let stream = TcpStream::connect(self.address).await.unwrap();
             let stream = self.tls.connect(ServerName::try_from(NAME).unwrap(), stream).await.unwrap();
@@ -88,10 +105,7 @@ impl Admin {
             tokio::spawn(connection);
             let request = Request::builder().method(method).uri(path).header("host", NAME);
             let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
-            let status = response.status();
-            let body = response.into_body().collect().await.unwrap().to_bytes();
-            assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
-            serde_json::from_slice(&body).unwrap()
+            (response.status(), response.into_body().collect().await.unwrap().to_bytes())
         })
     }
 }

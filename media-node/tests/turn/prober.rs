@@ -247,12 +247,17 @@ struct Prober {
 impl Prober {
     /// With this YAML, and what an admin API needs.
     fn start(yaml: &str) -> Self {
+        Self::with(yaml, &[])
+    }
+
+    fn with(yaml: &str, flags: &[&str]) -> Self {
         let mut files = Plan::new();
         let admin = Admin::new(&mut files);
         let prober = |files: &Plan| {
             Self::write(files, yaml);
             let mut command: Command = binary();
-            command.args(["probe", "--log-format", "json", "--config"]).arg(files.directory.path().join("probe.yaml"));
+            command.args(["probe", "--log-format", "json"]).args(flags);
+            command.arg("--config").arg(files.directory.path().join("probe.yaml"));
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
         };
         let mut process = prober(&files);
@@ -262,10 +267,14 @@ impl Prober {
         prober
     }
 
-    fn write(files: &Plan, yaml: &str) {
+    fn whole(files: &Plan, yaml: &str) -> String {
         let common = format!("metrics: {{address: '{}'}}\n{}", files.metrics, files.more);
+        format!("auth: {{secretFiles: [secret]}}\n{common}\n{yaml}\n")
+    }
+
+    fn write(files: &Plan, yaml: &str) {
         // As kubelet does: a reader never sees half of it.
-        files.write("next", &format!("auth: {{secretFiles: [secret]}}\n{common}\n{yaml}\n"));
+        files.write("next", &Self::whole(files, yaml));
         let directory = files.directory.path();
         std::fs::rename(directory.join("next"), directory.join("probe.yaml")).unwrap();
     }
@@ -364,6 +373,33 @@ fn targets_come_and_go_with_the_file_and_a_broken_file_changes_nothing() {
     assert!(line.contains("targets") && line.contains("WARN"), "{line}");
     let (still, _) = prober.until("verdicts that go on", |said| said.verdicts[0].streak > after.verdicts[0].streak + 2);
     assert_eq!(names(&still), ["b", "c"]);
+    let put = prober.admin.put_config(&Prober::whole(&prober.files, &file(&["d"])));
+    assert!(put.unwrap_err().starts_with("404 "), "nobody has said that it takes any");
+}
+
+#[test]
+fn what_is_put_is_in_force_at_once_and_stays_when_the_file_catches_up() {
+    let node = Plan::new().start();
+    let file = |name: &str| format!("interval: 250ms\ntargets: [{{name: {name}, uri: 'turn:{}'}}]", node.plan.listener);
+    let names = |said: &Verdicts| said.verdicts.iter().map(|one| one.target.clone()).collect::<Vec<_>>();
+    let prober = Prober::with(&file("a"), &["--accept-config"]);
+    prober.until("a verdict of the file", |said| names(said) == ["a"]);
+    let put = |name: &str| prober.admin.put_config(&Prober::whole(&prober.files, &file(name)));
+
+    let hash = put("b").unwrap();
+    let (said, _) = prober.until("a verdict of what was put", |said| names(said) == ["b"]);
+    assert_eq!(said.config_hash, hash);
+    let refused = prober.admin.put_config("targets: {}").unwrap_err();
+    assert!(refused.starts_with("400 ") && refused.contains("targets"), "{refused}");
+    assert_eq!(prober.admin.verdicts().config_hash, hash, "a refusal changes nothing");
+
+    Prober::write(&prober.files, &file("b"));
+    let hash = put("c").unwrap();
+    let goes_on = |said: &Verdicts| said.verdicts.first().is_some_and(|one| one.target == "c" && one.streak > 6);
+    let (said, _) = prober.until("a file that is behind does not come back", goes_on);
+    assert_eq!(said.config_hash, hash);
+    Prober::write(&prober.files, &file("d"));
+    prober.until("a file that is new counts", |said| names(said) == ["d"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::failover::policy::Policy;
 use crate::failover::verdict::{Report, Verdict};
 use crate::failover::watch::Watch;
 use crate::node_client::{NodeApi, NodeTarget, Told};
+use crate::yaml;
 
 /// Looks in an interval while all is well, and while something fails. Of each target only the last verdict is told, so one
 /// look an interval would miss some.
@@ -26,6 +27,10 @@ const TENSE: u32 = 8;
 const CLOSEST: Duration = Duration::from_millis(50);
 /// For the address of a prober that a user runs.
 const LOOKUP: Duration = Duration::from_secs(2);
+/// For a prober to take what it is brought: it is to be heard meanwhile.
+const BRINGING: Duration = Duration::from_secs(1);
+/// Between two tries to bring a prober what it has refused.
+const AGAIN: Duration = Duration::from_secs(30);
 /// Relays with an alarm that are kept, for people.
 const MAX_ALARMS: usize = 8;
 
@@ -48,6 +53,15 @@ struct State {
     policy: Option<Arc<Policy>>,
     watch: Watch,
     alarms: Vec<Alarm>,
+    /// What probers of ours are to run by. None before the first pass.
+    config: Option<Arc<Config>>,
+}
+
+/// A `probe.yaml`.
+struct Config {
+    text: String,
+    /// By which a prober tells that it runs by it.
+    hash: String,
 }
 
 /// A relay that grants a prober what it must refuse.
@@ -67,6 +81,17 @@ impl Heard {
         self.state().policy = Some(policy);
     }
 
+    pub fn set_config(&self, text: &str) {
+        let mut state = self.state();
+        if state.config.as_ref().is_none_or(|config| config.text != text) {
+            state.config = Some(Arc::new(Config { text: text.to_owned(), hash: yaml::hash(text) }));
+        }
+    }
+
+    fn config(&self) -> Option<Arc<Config>> {
+        self.state().config.clone()
+    }
+
     /// As of now.
     pub fn watch(&self) -> Watch {
         self.state().watch.clone()
@@ -80,7 +105,7 @@ impl Heard {
     /// True if a pass should look at once: something fails, or a vantage point cannot see.
     fn take(&self, point: &str, said: &Verdicts, now: Instant) -> bool {
         let mut state = self.state();
-        let State { policy, watch, alarms } = &mut *state;
+        let State { policy, watch, alarms, config: _ } = &mut *state;
         let Some(policy) = policy else { return false };
         let report = report(point, said);
         watch.take(&report, now, policy);
@@ -167,6 +192,7 @@ impl Listener {
 async fn listen(point: String, place: Place, ears: Ears) {
     let mut told = None;
     let mut silence: Option<String> = None;
+    let mut refused = None;
     loop {
         let interval = ears.heard.interval();
         let looks = match ask(&place, told, &*ears.node_api).await {
@@ -175,6 +201,9 @@ async fn listen(point: String, place: Place, ears: Ears) {
                     tracing::info!(vantage_point = point, "a vantage point is heard again");
                 }
                 told = Some(up_to(told, &said));
+                if let Place::Pod(prober) = &place {
+                    bring(prober, &said, &ears, &mut refused).await;
+                }
                 if ears.heard.take(&point, &said, ears.clock.instant()) {
                     (ears.poke)();
                     TENSE
@@ -192,6 +221,31 @@ async fn listen(point: String, place: Place, ears: Ears) {
         };
         sleep((interval / looks).max(CLOSEST)).await;
     }
+}
+
+/// What a prober has refused, by its hash, and when.
+type Refused = Option<(String, Instant)>;
+
+/// A prober that does not run by what it should is brought it: its kubelet may take a minute and a half to bring the file.
+async fn bring(prober: &NodeTarget, said: &Verdicts, ears: &Ears, refused: &mut Refused) {
+    let Some(config) = ears.heard.config().filter(|config| config.hash != said.config_hash) else { return };
+    let now = ears.clock.instant();
+    let is_same = |(hash, at): &(String, Instant)| *hash == config.hash && now.saturating_duration_since(*at) < AGAIN;
+    if refused.as_ref().is_some_and(is_same) {
+        return;
+    }
+    let error = match timeout(BRINGING, ears.node_api.configure(prober, &config.text)).await {
+        Ok(Ok(_)) => {
+            *refused = None;
+            return;
+        }
+        // Of another release, or without a file that its kubelet has yet to bring beside this one.
+        Ok(Err(error)) => with_causes(&error),
+        Err(_) => format!("no answer within {BRINGING:?}"),
+    };
+    let prober = prober.address;
+    tracing::info!(%prober, error, "a prober does not take its configuration: it has to wait for the file");
+    *refused = Some((config.hash.clone(), now));
 }
 
 /// Why not is a sentence without anything that moves.
@@ -218,10 +272,12 @@ fn up_to(told: Option<Told>, said: &Verdicts) -> Told {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::BoxFuture;
     use jiff::Timestamp;
-    use rtcfleet_node_api::Canary;
+    use rtcfleet_node_api::{Canary, ConfigTaken, NodeStatus, SetState};
 
     use super::*;
+    use crate::node_client::NodeError;
 
     fn verdict(target: &str, sequence: u64, ok: bool) -> rtcfleet_node_api::Verdict {
         rtcfleet_node_api::Verdict {
@@ -273,6 +329,79 @@ mod tests {
         assert_eq!(first, Told { boot: 1, sequence: 7 });
         assert_eq!(up_to(Some(first), &said(1, vec![])), first, "nothing new");
         assert_eq!(told(Some(first), 2, 3), Told { boot: 2, sequence: 3 });
+    }
+
+    /// A prober that takes what it is brought, or not.
+    struct Prober {
+        takes: bool,
+        brought: Mutex<Vec<String>>,
+    }
+
+    impl NodeApi for Prober {
+        fn status<'a>(&'a self, _: &'a NodeTarget) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
+            unimplemented!("nobody asks a prober for it")
+        }
+
+        fn set_state<'a>(&'a self, _: &'a NodeTarget, _: SetState) -> BoxFuture<'a, Result<NodeStatus, NodeError>> {
+            unimplemented!("nobody tells a prober")
+        }
+
+        fn verdicts<'a>(&'a self, _: &'a NodeTarget, _: Option<Told>) -> BoxFuture<'a, Result<Verdicts, NodeError>> {
+            unimplemented!("it is not asked here")
+        }
+
+        fn configure<'a>(
+            &'a self,
+            prober: &'a NodeTarget,
+            yaml: &'a str,
+        ) -> BoxFuture<'a, Result<ConfigTaken, NodeError>> {
+            self.brought.lock().unwrap().push(yaml.to_owned());
+            let refused = NodeError::Refused { node: prober.address, status: 404, message: "no such path".into() };
+            let taken = ConfigTaken { config_hash: yaml::hash(yaml) };
+            Box::pin(async move { if self.takes { Ok(taken) } else { Err(refused) } })
+        }
+    }
+
+    struct Stopped(Mutex<Instant>);
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+
+        fn instant(&self) -> Instant {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_prober_that_runs_by_something_else_is_brought_what_it_should_and_one_that_refuses_is_left_alone() {
+        for (takes, expected) in [(true, ["a", "a", "b"].as_slice()), (false, &["a", "b", "b"])] {
+            let prober = Arc::new(Prober { takes, brought: Mutex::default() });
+            let clock = Arc::new(Stopped(Mutex::new(Instant::now())));
+            let ears = Ears {
+                heard: Arc::default(),
+                node_api: Arc::clone(&prober) as Arc<dyn NodeApi>,
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                poke: Arc::new(|| ()),
+            };
+            let target = NodeTarget { address: ([192, 0, 2, 1], 9443).into(), server_name: "p".into() };
+            let runs_by = |text: &str| Verdicts { config_hash: yaml::hash(text), ..said(1, vec![]) };
+            let mut refused = None;
+            bring(&target, &runs_by("old"), &ears, &mut refused).await;
+            ears.heard.set_config("a");
+            bring(&target, &runs_by("old"), &ears, &mut refused).await;
+            bring(&target, &runs_by("a"), &ears, &mut refused).await;
+            // Its kubelet has brought it a file that is behind.
+            bring(&target, &runs_by("old"), &ears, &mut refused).await;
+            ears.heard.set_config("b");
+            bring(&target, &runs_by("a"), &ears, &mut refused).await;
+            if !takes {
+                *clock.0.lock().unwrap() += AGAIN;
+                bring(&target, &runs_by("a"), &ears, &mut refused).await;
+            }
+            assert_eq!(*prober.brought.lock().unwrap(), expected, "takes it: {takes}");
+        }
     }
 
     #[test]

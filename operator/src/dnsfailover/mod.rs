@@ -363,6 +363,9 @@ async fn run_probers(
     };
     let objects = valid.probers.as_ref().filter(|_| !ours.is_empty());
     let objects = objects.map(|asked| Objects::build(valid, asked, ours, &material));
+    if let Some(objects) = &objects {
+        name.heard.set_config(objects.probe_yaml());
+    }
     let applied = timeout(WRITE_DOWN, apply(valid, objects.as_ref(), observed, name.seldom.admin.as_ref(), ctx)).await;
     match applied {
         Ok(Ok(written)) => {

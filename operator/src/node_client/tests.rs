@@ -163,6 +163,15 @@ async fn a_drain_is_asked_for_with_its_deadline_and_answers_the_state_afterwards
 }
 
 #[tokio::test]
+async fn a_prober_is_brought_its_configuration() {
+    let ca = ca();
+    let (target, served) = node(&ca, http("200 OK", r#"{"configHash": "ab"}"#)).await;
+    assert_eq!(client(&ca).configure(&target, "targets: []\n").await.unwrap().config_hash, "ab");
+    let request = served.await.unwrap();
+    assert!(request.starts_with("PUT /v1/config HTTP/1.1\r\n") && request.ends_with("\r\ntargets: []\n"), "{request}");
+}
+
+#[tokio::test]
 async fn a_refusal_carries_the_nodes_own_words() {
     let ca = ca();
     let (target, _served) = node(&ca, http("409 Conflict", r#"{"message":"the process is ending"}"#)).await;

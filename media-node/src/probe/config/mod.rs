@@ -82,8 +82,12 @@ pub fn parse_file(path: &Path, text: &str, addresses: Addresses) -> Result<Probe
 
 fn parse(text: &str, base: &Path, addresses: Addresses) -> Result<ProbeConfig, Mistakes> {
     let (raw, mistakes) = yaml::read::<raw::RawProbe>(text);
-    let hash = ConfigHash::of(text).to_string();
-    check::check(raw, mistakes, base, addresses, hash)
+    check::check(raw, mistakes, base, addresses, hash(text))
+}
+
+/// By which a configuration is known to whoever wrote it: SHA-256, lower-case hex.
+pub fn hash(text: &str) -> String {
+    ConfigHash::of(text).to_string()
 }
 
 /// The JSON Schema of the file.

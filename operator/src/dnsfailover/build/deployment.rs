@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, KeyToPath, NodeAffinity, NodeSelectorRequirement,
+    Affinity, Capabilities, Container, ContainerPort, EnvVar, KeyToPath, NodeAffinity, NodeSelectorRequirement,
     NodeSelectorTerm, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, PreferredSchedulingTerm,
     ResourceRequirements, SecurityContext, Volume, WeightedPodAffinityTerm,
 };
@@ -135,7 +135,12 @@ fn container(asked: &Probers, material: &Material<'_>) -> Container {
             "--user=rtc-fleet-prober.$(POD_NAME)".to_owned(),
             "--log-format=json".to_owned(),
         ]),
-        env: Some(vec![field("POD_IP", "status.podIP"), field("POD_NAME", "metadata.name")]),
+        // A variable, not a flag: a release that does not know it starts all the same.
+        env: Some(vec![
+            field("POD_IP", "status.podIP"),
+            field("POD_NAME", "metadata.name"),
+            EnvVar { name: "RTC_ACCEPT_CONFIG".into(), value: Some("true".into()), value_from: None },
+        ]),
         ports: Some(vec![port("admin", ADMIN_PORT), port("metrics", METRICS_PORT)]),
         resources: Some(asked.resources.clone().unwrap_or_else(resources)),
         security_context: Some(SecurityContext {
