@@ -124,7 +124,7 @@ pub struct ProbeArgs {
     pub check: bool,
 
     /// Take the configuration over the admin API, too (PUT /v1/config): the operator brings it to probers of its own
-    #[arg(long, env = "RTC_ACCEPT_CONFIG", conflicts_with = "once")]
+    #[arg(long, env = "RTC_ACCEPT_CONFIG")]
     pub accept_config: bool,
 
     /// Probe every target once, every address of its name, print what was found, and exit: 0 all is well, 1 not

@@ -13,22 +13,35 @@ use axum::{
 use jiff::Timestamp;
 use rtcfleet_node_api::{CONFIG_PATH, ConfigTaken, MAX_CONFIG_BODY, VERDICTS_PATH, Verdicts};
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
 
-use super::board::{Board, Heard};
+use super::{
+    board::{Board, Heard},
+    loaded::{InForce, Place},
+};
 use crate::{health, http::problem, metrics::Metrics};
 
-/// A configuration that somebody put, and where to tell its hash, or what is wrong with it.
+/// A configuration that somebody put, and where to tell the hash of what is in force then.
 pub struct Put {
-    pub text: String,
-    pub answer: oneshot::Sender<Result<String, String>>,
+    pub next: InForce,
+    pub answer: oneshot::Sender<String>,
 }
 
-/// `puts` takes configurations. Without it there is no such path.
-pub fn admin(board: Arc<Board>, puts: Option<mpsc::Sender<Put>>) -> Router {
+/// Who takes configurations.
+#[derive(Clone)]
+pub struct Taker {
+    pub place: Place,
+    pub puts: mpsc::Sender<Put>,
+}
+
+/// Without a `taker` there is no path for configurations.
+pub fn admin(board: Arc<Board>, taker: Option<Taker>) -> Router {
     let router = Router::new().route(VERDICTS_PATH, get(verdicts)).with_state(board);
-    match puts {
-        Some(puts) => router.route(CONFIG_PATH, put(configure).with_state(puts)),
+    match taker {
+        Some(taker) => router.route(CONFIG_PATH, put(configure).with_state(taker)),
         None => router,
     }
 }
@@ -45,7 +58,7 @@ async fn verdicts(State(board): State<Arc<Board>>, Query(asked): Query<Asked>) -
     Json(board.verdicts(heard, Timestamp::now(), Instant::now()))
 }
 
-async fn configure(State(puts): State<mpsc::Sender<Put>>, body: Body) -> Response {
+async fn configure(State(Taker { place, puts }): State<Taker>, body: Body) -> Response {
     let Ok(body) = to_bytes(body, MAX_CONFIG_BODY).await else {
         let message = format!("body: did not arrive, or is larger than {MAX_CONFIG_BODY} bytes: send a probe.yaml");
         return problem(StatusCode::PAYLOAD_TOO_LARGE, message);
@@ -53,13 +66,16 @@ async fn configure(State(puts): State<mpsc::Sender<Put>>, body: Body) -> Respons
     let Ok(text) = String::from_utf8(body.into()) else {
         return problem(StatusCode::BAD_REQUEST, "body: is not UTF-8: send a probe.yaml");
     };
+    // Not on the thread that probes: what comes late there counts as lost.
+    let next = match spawn_blocking(move || InForce::of(&place, text)).await {
+        Ok(Ok(next)) => next,
+        Ok(Err(wrong)) => return problem(StatusCode::BAD_REQUEST, wrong.to_string()),
+        Err(_) => return problem(StatusCode::INTERNAL_SERVER_ERROR, "the configuration could not be read"),
+    };
     let (answer, told) = oneshot::channel();
-    if puts.send(Put { text, answer }).await.is_err() {
-        return problem(StatusCode::CONFLICT, "the process is ending");
-    }
+    let _ = puts.send(Put { next, answer }).await;
     match told.await {
-        Ok(Ok(config_hash)) => Json(ConfigTaken { config_hash }).into_response(),
-        Ok(Err(why)) => problem(StatusCode::BAD_REQUEST, why),
+        Ok(config_hash) => Json(ConfigTaken { config_hash }).into_response(),
         Err(_) => problem(StatusCode::CONFLICT, "the process is ending"),
     }
 }

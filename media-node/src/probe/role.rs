@@ -11,8 +11,8 @@ use tokio::{
 use super::{
     board::Board,
     config::{Addresses, ProbeConfig},
-    http::{self as own_http, Put},
-    loaded::{InForce, Loaded, Replaced},
+    http::{self as own_http, Put, Taker},
+    loaded::{InForce, Loaded, Place, Replaced},
     metrics::ProbeCollector,
     once,
     rounds::Rounds,
@@ -42,7 +42,7 @@ pub fn run(args: &ProbeArgs) -> Result<(), Failure> {
         ));
     };
     let addresses = Addresses { metrics: args.metrics_address, admin: args.admin_address };
-    let loaded = Loaded::read(path, addresses)?;
+    let loaded = Loaded::read(Place { path: path.clone(), addresses })?;
     let admin = loaded.in_force().config.admin.as_ref().map(TlsFiles::load).transpose();
     let admin = admin.map_err(|error| Failure::Usage(error.to_string()))?.map(Arc::new);
     if args.check {
@@ -77,7 +77,8 @@ async fn serve(
     tracing::info!(version = crate::node::VERSION, config = %config.hash, "starting");
     let board = Arc::new(Board::default());
     let (put, mut puts) = mpsc::channel(1);
-    open_http(&board, config, admin, accepts_config.then_some(put)).await?;
+    let taker = accepts_config.then(|| Taker { place: loaded.place().clone(), puts: put });
+    open_http(&board, config, admin, taker).await?;
     let mut rounds = Rounds::new(board.clone(), user);
     rounds.configure(config, tls.clone(), false);
     tracing::info!(targets = config.targets.len(), interval = ?config.settings.interval, "probing");
@@ -89,13 +90,11 @@ async fn serve(
         tokio::select! {
             _ = files.tick() => look_at_files(&mut loaded, &mut rounds, &board, &mut said),
             _ = credentials.tick() => rounds.look_at_credentials(),
-            Some(Put { text, answer }) = puts.recv() => {
-                let taken = loaded.put(text).map(|replaced| {
-                    follow(replaced, &loaded, &mut rounds);
-                    loaded.in_force().config.hash.clone()
-                });
+            Some(Put { next, answer }) = puts.recv() => {
+                let replaced = loaded.put(next);
+                follow(replaced, &loaded, &mut rounds);
                 // Whoever asked may have left.
-                let _ = answer.send(taken.map_err(|error| error.to_string()));
+                let _ = answer.send(loaded.in_force().config.hash.clone());
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -139,7 +138,7 @@ async fn open_http(
     board: &Arc<Board>,
     config: &ProbeConfig,
     admin: Option<Arc<TlsFiles>>,
-    put: Option<mpsc::Sender<Put>>,
+    taker: Option<Taker>,
 ) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::of(ProbeCollector(Arc::clone(board))));
     let listener = http::listen("metrics.address", config.metrics).await?;
@@ -147,7 +146,7 @@ async fn open_http(
     tracing::info!(address = %config.metrics, "serving /metrics, /healthz and /readyz");
     if let (Some(tls), Some(admin)) = (admin, &config.admin) {
         let listener = http::listen("admin.address", admin.address).await?;
-        tokio::spawn(http::serve(listener, Some(Arc::clone(&tls)), own_http::admin(Arc::clone(board), put)));
+        tokio::spawn(http::serve(listener, Some(Arc::clone(&tls)), own_http::admin(Arc::clone(board), taker)));
         tokio::spawn(admin::tls::follow(tls));
         tracing::info!(address = %admin.address, "serving the admin API");
     }

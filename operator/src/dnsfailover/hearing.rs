@@ -29,7 +29,9 @@ const CLOSEST: Duration = Duration::from_millis(50);
 const LOOKUP: Duration = Duration::from_secs(2);
 /// For a prober to take what it is brought: it is to be heard meanwhile.
 const BRINGING: Duration = Duration::from_secs(1);
-/// Between two tries to bring a prober what it has refused.
+/// Between two configurations that a prober is brought: it reads them on the thread that probes.
+const SPACING: Duration = Duration::from_secs(2);
+/// The same for one that it has refused, or that is not in force although it took it.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Relays with an alarm that are kept, for people.
 const MAX_ALARMS: usize = 8;
@@ -192,7 +194,7 @@ impl Listener {
 async fn listen(point: String, place: Place, ears: Ears) {
     let mut told = None;
     let mut silence: Option<String> = None;
-    let mut refused = None;
+    let mut brought = None;
     loop {
         let interval = ears.heard.interval();
         let looks = match ask(&place, told, &*ears.node_api).await {
@@ -201,15 +203,14 @@ async fn listen(point: String, place: Place, ears: Ears) {
                     tracing::info!(vantage_point = point, "a vantage point is heard again");
                 }
                 told = Some(up_to(told, &said));
-                if let Place::Pod(prober) = &place {
-                    bring(prober, &said, &ears, &mut refused).await;
-                }
-                if ears.heard.take(&point, &said, ears.clock.instant()) {
+                let is_tense = ears.heard.take(&point, &said, ears.clock.instant());
+                if is_tense {
                     (ears.poke)();
-                    TENSE
-                } else {
-                    CALM
                 }
+                if let Place::Pod(prober) = &place {
+                    bring(prober, &said, &ears, &mut brought).await;
+                }
+                if is_tense { TENSE } else { CALM }
             }
             Err(error) => {
                 if silence.as_ref() != Some(&error) {
@@ -223,29 +224,32 @@ async fn listen(point: String, place: Place, ears: Ears) {
     }
 }
 
-/// What a prober has refused, by its hash, and when.
-type Refused = Option<(String, Instant)>;
+/// What a prober was brought last.
+struct Brought {
+    /// Of the configuration.
+    hash: String,
+    /// Of the prober: one that starts anew has its file alone.
+    boot: u64,
+    at: Instant,
+}
 
 /// A prober that does not run by what it should is brought it: its kubelet may take a minute and a half to bring the file.
-async fn bring(prober: &NodeTarget, said: &Verdicts, ears: &Ears, refused: &mut Refused) {
+async fn bring(prober: &NodeTarget, said: &Verdicts, ears: &Ears, last: &mut Option<Brought>) {
     let Some(config) = ears.heard.config().filter(|config| config.hash != said.config_hash) else { return };
-    let now = ears.clock.instant();
-    let is_same = |(hash, at): &(String, Instant)| *hash == config.hash && now.saturating_duration_since(*at) < AGAIN;
-    if refused.as_ref().is_some_and(is_same) {
+    let at = ears.clock.instant();
+    let pause = |last: &Brought| if (&last.hash, last.boot) == (&config.hash, said.boot) { AGAIN } else { SPACING };
+    if last.as_ref().is_some_and(|last| at.saturating_duration_since(last.at) < pause(last)) {
         return;
     }
-    let error = match timeout(BRINGING, ears.node_api.configure(prober, &config.text)).await {
-        Ok(Ok(_)) => {
-            *refused = None;
-            return;
-        }
+    *last = Some(Brought { hash: config.hash.clone(), boot: said.boot, at });
+    let why = match timeout(BRINGING, ears.node_api.configure(prober, &config.text)).await {
+        Ok(Ok(_)) => return,
         // Of another release, or without a file that its kubelet has yet to bring beside this one.
         Ok(Err(error)) => with_causes(&error),
         Err(_) => format!("no answer within {BRINGING:?}"),
     };
     let prober = prober.address;
-    tracing::info!(%prober, error, "a prober does not take its configuration: it has to wait for the file");
-    *refused = Some((config.hash.clone(), now));
+    tracing::info!(%prober, why, "a prober does not take its configuration: it has to wait for the file");
 }
 
 /// Why not is a sentence without anything that moves.
@@ -331,9 +335,9 @@ mod tests {
         assert_eq!(told(Some(first), 2, 3), Told { boot: 2, sequence: 3 });
     }
 
-    /// A prober that takes what it is brought, or not.
+    /// A prober that takes what it is brought.
+    #[derive(Default)]
     struct Prober {
-        takes: bool,
         brought: Mutex<Vec<String>>,
     }
 
@@ -350,15 +354,9 @@ mod tests {
             unimplemented!("it is not asked here")
         }
 
-        fn configure<'a>(
-            &'a self,
-            prober: &'a NodeTarget,
-            yaml: &'a str,
-        ) -> BoxFuture<'a, Result<ConfigTaken, NodeError>> {
+        fn configure<'a>(&'a self, _: &'a NodeTarget, yaml: &'a str) -> BoxFuture<'a, Result<ConfigTaken, NodeError>> {
             self.brought.lock().unwrap().push(yaml.to_owned());
-            let refused = NodeError::Refused { node: prober.address, status: 404, message: "no such path".into() };
-            let taken = ConfigTaken { config_hash: yaml::hash(yaml) };
-            Box::pin(async move { if self.takes { Ok(taken) } else { Err(refused) } })
+            Box::pin(async move { Ok(ConfigTaken { config_hash: yaml::hash(yaml) }) })
         }
     }
 
@@ -375,33 +373,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_prober_that_runs_by_something_else_is_brought_what_it_should_and_one_that_refuses_is_left_alone() {
-        for (takes, expected) in [(true, ["a", "a", "b"].as_slice()), (false, &["a", "b", "b"])] {
-            let prober = Arc::new(Prober { takes, brought: Mutex::default() });
-            let clock = Arc::new(Stopped(Mutex::new(Instant::now())));
-            let ears = Ears {
-                heard: Arc::default(),
-                node_api: Arc::clone(&prober) as Arc<dyn NodeApi>,
-                clock: Arc::clone(&clock) as Arc<dyn Clock>,
-                poke: Arc::new(|| ()),
-            };
-            let target = NodeTarget { address: ([192, 0, 2, 1], 9443).into(), server_name: "p".into() };
-            let runs_by = |text: &str| Verdicts { config_hash: yaml::hash(text), ..said(1, vec![]) };
-            let mut refused = None;
-            bring(&target, &runs_by("old"), &ears, &mut refused).await;
-            ears.heard.set_config("a");
-            bring(&target, &runs_by("old"), &ears, &mut refused).await;
-            bring(&target, &runs_by("a"), &ears, &mut refused).await;
-            // Its kubelet has brought it a file that is behind.
-            bring(&target, &runs_by("old"), &ears, &mut refused).await;
-            ears.heard.set_config("b");
-            bring(&target, &runs_by("a"), &ears, &mut refused).await;
-            if !takes {
-                *clock.0.lock().unwrap() += AGAIN;
-                bring(&target, &runs_by("a"), &ears, &mut refused).await;
+    async fn a_prober_that_runs_by_something_else_is_brought_what_it_should_seldom_and_never_in_vain_at_once() {
+        let prober = Arc::new(Prober::default());
+        let clock = Arc::new(Stopped(Mutex::new(Instant::now())));
+        let ears = Ears {
+            heard: Arc::default(),
+            node_api: Arc::clone(&prober) as Arc<dyn NodeApi>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            poke: Arc::new(|| ()),
+        };
+        let target = NodeTarget { address: ([192, 0, 2, 1], 9443).into(), server_name: "p".into() };
+        let mut last = None;
+        let short = SPACING / 2;
+        for (case, wanted, pause, boot, runs_by, expected) in [
+            ("nobody has said yet what it should run by", None, SPACING, 1, "old", 0),
+            ("it runs by something else", Some("a"), SPACING, 1, "old", 1),
+            ("it does not follow", None, SPACING, 1, "old", 1),
+            ("it does not follow for long", None, AGAIN, 1, "old", 2),
+            ("it follows", None, AGAIN, 1, "a", 2),
+            ("it has started anew with a file that is behind", None, short, 2, "old", 3),
+            ("another is wanted soon after that", Some("b"), short, 2, "a", 3),
+            ("and a while after", None, short, 2, "a", 4),
+        ] {
+            *clock.0.lock().unwrap() += pause;
+            if let Some(text) = wanted {
+                ears.heard.set_config(text);
             }
-            assert_eq!(*prober.brought.lock().unwrap(), expected, "takes it: {takes}");
+            let said = Verdicts { config_hash: yaml::hash(runs_by), ..said(boot, vec![]) };
+            bring(&target, &said, &ears, &mut last).await;
+            assert_eq!(prober.brought.lock().unwrap().len(), expected, "{case}");
         }
+        assert_eq!(*prober.brought.lock().unwrap(), ["a", "a", "a", "b"]);
     }
 
     #[test]

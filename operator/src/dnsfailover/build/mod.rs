@@ -83,9 +83,7 @@ impl Objects {
             deployments: probers.iter().map(|one| deployment::deployment(name, asked, one, material)).collect(),
         }
     }
-}
 
-impl Objects {
     /// What probers run by.
     pub fn probe_yaml(&self) -> &str {
         self.config.data.as_ref().and_then(|data| data.get(config::CONFIG_FILE)).map_or("", String::as_str)
