@@ -1,5 +1,6 @@
 //! What is there: regions with their relays, and which of those can be published.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use rtcfleet_crds::turn_region::Protocol;
@@ -34,13 +35,15 @@ pub struct Node {
 impl Node {
     /// Where callers reach it over a transport.
     pub fn targets(&self, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().flat_map(move |address| self.at(*address, transport))
+        let at = move |address: &IpAddr| {
+            self.ports(transport).map(|port| SocketAddr::new(*address, port)).collect::<Vec<_>>()
+        };
+        self.addresses.iter().flat_map(at)
     }
 
-    /// The same at one of its addresses.
-    pub fn at(&self, address: IpAddr, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
-        let of_transport = self.listeners.iter().filter(move |one| one.protocol == transport);
-        of_transport.map(move |one| SocketAddr::new(address, one.port))
+    /// Of a transport.
+    pub fn ports(&self, transport: Protocol) -> impl Iterator<Item = u16> {
+        self.listeners.iter().filter(move |one| one.protocol == transport).map(|one| one.port)
     }
 
     fn opens(&self, transport: Protocol) -> bool {
@@ -59,18 +62,28 @@ pub enum NodeState {
 
 impl Seen {
     /// Transports by which it is judged: those wanted ones that every relay opens which takes calls. One that is on its way
-    /// in is missed by nobody yet. Where there is none, because all of them are exchanged for others, what relays open now.
+    /// in is missed by nobody yet. Where there is none, because all of them are exchanged for others, what most relays open.
     pub fn judged(&self) -> Vec<Protocol> {
         let takers = self.takers();
-        if takers.is_empty() {
-            return self.transports.clone();
+        let open = |transport: Protocol| takers.iter().filter(|node| node.opens(transport)).count();
+        let wanted: Vec<_> = self.transports.iter().copied().filter(|one| open(*one) == takers.len()).collect();
+        if wanted.is_empty() {
+            Protocol::ALL.into_iter().filter(|one| open(*one) * 2 > takers.len()).collect()
+        } else {
+            wanted
         }
-        let is_open = |transport: &Protocol| takers.iter().any(|node| node.opens(*transport));
-        let is_open_everywhere = |transport: &Protocol| takers.iter().all(|node| node.opens(*transport));
-        let wanted = self.transports.iter().copied().filter(is_open_everywhere).collect();
-        let everywhere = Protocol::ALL.into_iter().filter(is_open_everywhere).collect();
-        let anywhere = Protocol::ALL.into_iter().filter(is_open).collect();
-        [wanted, everywhere, anywhere].into_iter().find(|found: &Vec<_>| !found.is_empty()).unwrap_or_default()
+    }
+
+    /// Of those transports the ports by which it is judged: those that every relay opens which takes calls. None where there is
+    /// no such port, because it is moved: then each relay has its own.
+    pub fn judged_ports(&self) -> BTreeMap<Protocol, BTreeSet<u16>> {
+        let takers = self.takers();
+        let common = |transport| {
+            let ports = |node: &&Node| node.ports(transport).collect::<BTreeSet<_>>();
+            let common = takers.iter().map(ports).reduce(|common, ports| &common & &ports);
+            (transport, common.unwrap_or_default())
+        };
+        self.judged().into_iter().map(common).collect()
     }
 
     /// Relays that an answer may hold, by name. Of a region of which more than half looks not ready at once, all are:
@@ -106,7 +119,9 @@ mod tests {
             ("one more is wanted, and one relay has it", &[Udp, Tls], &[&[Udp, Tls], &[Udp]], &[Udp]),
             ("one is on its way out", &[Udp], &[&[Udp], &[Udp, Tcp]], &[Udp]),
             ("none is to stay, and no relay is exchanged yet", &[Tls], &[&[Udp, Tcp], &[Udp, Tcp]], &[Udp, Tcp]),
-            ("none is to stay, and one relay is exchanged", &[Tls], &[&[Tls], &[Udp, Tcp]], &[Udp, Tcp, Tls]),
+            ("none is to stay, and one relay is exchanged", &[Tls], &[&[Tls], &[Udp], &[Udp]], &[Udp]),
+            ("none is to stay, and most relays are exchanged", &[Tls], &[&[Tls], &[Tls], &[Udp]], &[Tls]),
+            ("none is to stay, and half is exchanged", &[Tls], &[&[Tls], &[Udp]], &[]),
             ("there is no relay", &[Udp, Tls], &[], &[Udp, Tls]),
         ] {
             let mut region = seen("a", 0, open.len());
@@ -115,6 +130,22 @@ mod tests {
                 node.listeners = open.iter().map(|one| listener(*one)).collect();
             }
             assert_eq!(region.judged(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_port_counts_once_every_relay_opens_it() {
+        for (case, open, expected) in [
+            ("one more, at one relay", &[&[3478, 443][..], &[3478]][..], &[3478][..]),
+            ("one more, at all of them", &[&[3478, 443], &[3478, 443]], &[443, 3478]),
+            ("it is moved, and one relay is exchanged", &[&[443], &[3478]], &[]),
+        ] {
+            let mut region = seen("a", 0, open.len());
+            for (node, open) in region.nodes.iter_mut().zip(open) {
+                let listener = |port: &u16| ListenerPort { protocol: Protocol::Udp, port: *port };
+                node.listeners = open.iter().map(listener).collect();
+            }
+            assert_eq!(region.judged_ports(), [(Protocol::Udp, expected.iter().copied().collect())].into(), "{case}");
         }
     }
 

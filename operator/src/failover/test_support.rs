@@ -67,6 +67,8 @@ pub fn report(point: &str, sequence: u64, region: &str, target: SocketAddr, ok: 
 pub struct Faults {
     /// Regions that nobody reaches, over some transports.
     pub dead: BTreeMap<String, BTreeSet<Protocol>>,
+    /// Ports that nobody reaches.
+    pub closed: BTreeSet<u16>,
     /// Relays that nobody reaches.
     pub dead_nodes: BTreeSet<String>,
     /// Probers of which nothing is heard.
@@ -165,7 +167,7 @@ impl World {
     }
 
     fn reports(&mut self) -> Vec<Report> {
-        let Faults { dead, dead_nodes, silent, cut_off, lying } = &self.faults;
+        let Faults { dead, closed, dead_nodes, silent, cut_off, lying } = &self.faults;
         let mut reports = Vec::new();
         for point in self.policy.vantage_points.iter().filter(|point| !silent.contains(&point.name)) {
             let mut verdicts = Vec::new();
@@ -174,7 +176,8 @@ impl World {
                     node.targets(one.protocol).map(|target| (target, one.protocol)).collect::<Vec<_>>()
                 };
                 for (target, transport) in node.listeners.iter().flat_map(of) {
-                    let is_dead = dead_nodes.contains(&node.name)
+                    let is_dead = closed.contains(&target.port())
+                        || dead_nodes.contains(&node.name)
                         || dead.get(&seen.name).is_some_and(|dead| dead.contains(&transport));
                     let ok = (is_dead == lying.contains(&point.name)) && !cut_off.contains(&point.name);
                     self.sequence += 1;

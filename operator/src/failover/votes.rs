@@ -6,6 +6,7 @@
 //! not easier. Without a verdict a region stays what it was.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -80,8 +81,8 @@ pub fn judge(policy: &Policy, watch: &Watch, seen: &Seen, before: &Region, now: 
     let asked = asked(policy, &seen.name);
     let fine: Vec<&Point> =
         asked.iter().filter_map(|one| watch.point(&one.name)).filter(|point| point.is_fine(now, policy)).collect();
-    let court = Court { policy, seen, fine, now, asked: count(asked.len()) };
-    let all: Vec<(Protocol, Votes)> = seen.judged().into_iter().map(|one| (one, court.votes(one))).collect();
+    let court = Court { policy, seen, ports: seen.judged_ports(), fine, now, asked: count(asked.len()) };
+    let all: Vec<(Protocol, Votes)> = court.ports.keys().map(|one| (*one, court.votes(*one))).collect();
     let is_failing = |transport: Protocol, votes: &Votes| match (votes.down, votes.up) {
         (down, _) if down >= votes.needed => true,
         (_, up) if up >= votes.needed => false,
@@ -124,6 +125,8 @@ pub fn judge(policy: &Policy, watch: &Watch, seen: &Seen, before: &Region, now: 
 struct Court<'a> {
     policy: &'a Policy,
     seen: &'a Seen,
+    /// By which transports and ports.
+    ports: BTreeMap<Protocol, BTreeSet<u16>>,
     fine: Vec<&'a Point>,
     now: Instant,
     asked: u32,
@@ -191,16 +194,17 @@ impl<'a> Court<'a> {
         let takers = self.seen.takers().into_iter();
         let addresses = takers.flat_map(|node| node.addresses.iter().map(move |address| (node, *address)));
         addresses.filter_map(move |(node, address)| {
-            let heard = node.at(address, transport).filter_map(|target| self.probe(point, target, transport));
-            heard.max_by_key(standing)
+            let targets = self.targets(node, transport).filter(|target| target.ip() == address);
+            targets.filter_map(|target| self.probe(point, target, transport)).max_by_key(standing)
         })
     }
 
-    /// The same at each of its listeners.
-    fn probes(&self, point: &'a Point, transport: Protocol) -> impl Iterator<Item = &'a Probe> {
-        let takers = self.seen.takers().into_iter();
-        let targets = takers.flat_map(move |node| node.targets(transport));
-        targets.filter_map(move |target| self.probe(point, target, transport))
+    /// Where the relay counts.
+    fn targets(&self, node: &'a Node, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
+        let ports = self.ports.get(&transport);
+        let counts =
+            move |target: &SocketAddr| ports.is_none_or(|ports| ports.is_empty() || ports.contains(&target.port()));
+        node.targets(transport).filter(counts)
     }
 
     fn probe(&self, point: &'a Point, target: SocketAddr, transport: Protocol) -> Option<&'a Probe> {
@@ -209,7 +213,7 @@ impl<'a> Court<'a> {
 
     fn failing_for(&self, failing: &[Protocol]) -> Option<Duration> {
         let probes =
-            self.fine.iter().flat_map(|point| failing.iter().flat_map(move |transport| self.probes(point, *transport)));
+            self.fine.iter().flat_map(|point| failing.iter().flat_map(move |transport| self.relays(point, *transport)));
         let down = probes.filter(|probe| probe.opinion(self.now, &self.policy.health) == Some(Opinion::Down));
         down.filter_map(Probe::first_failure).min().map(|first| self.now.saturating_duration_since(first))
     }
@@ -224,9 +228,9 @@ impl<'a> Court<'a> {
             };
             count(self.fine.iter().filter(down).count()) >= self.needed()
         };
-        let is_failing = |node: &Node| {
-            let transports = self.seen.transports.iter();
-            transports.copied().any(|transport| node.targets(transport).any(|target| fails(target, transport)))
+        let is_failing = |node: &'a Node| {
+            let transports = self.ports.keys();
+            transports.copied().any(|transport| self.targets(node, transport).any(|target| fails(target, transport)))
         };
         let failing: Vec<String> =
             takers.iter().filter(|node| is_failing(node)).map(|node| node.name.clone()).collect();

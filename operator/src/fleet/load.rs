@@ -96,9 +96,11 @@ impl Load {
             .fold(Self::default(), |load, reading| load.and(reading, target))
     }
 
-    /// How busy nodes are, in whole ones, whatever their targets. None: too few tell.
+    /// How busy nodes are, in whole ones, whatever their targets. None: too few tell, or what their interfaces can carry is a
+    /// guess, and a low one.
     pub fn whole(slots: &[Slot], now: Timestamp) -> Option<f64> {
-        Self::of(slots, Target { nic_percent: 100, cpu_percent: 100 }, now).known()
+        let load = Self::of(slots, Target { nic_percent: 100, cpu_percent: 100 }, now);
+        load.known().filter(|_| !load.guessed)
     }
 
     fn and(self, reading: Reading, target: Target) -> Self {
@@ -201,6 +203,27 @@ mod tests {
         ] {
             let busy = NodeLoad::of(&load).busiest();
             assert!((busy - expected).abs() < 1e-9, "{case}: {busy}");
+        }
+    }
+
+    #[test]
+    fn how_busy_nodes_are_is_not_known_where_it_is_a_guess_or_too_few_tell() {
+        let telling = |source, sent| {
+            let mut load = nic(sent, 0, 0);
+            load.nic.as_mut().unwrap().capacity.source = source;
+            let mut node = slot(0);
+            let NodeReport::Says(status) = &mut node.node else { panic!("it answers") };
+            status.load = Some(load);
+            node
+        };
+        for (case, slots, expected) in [
+            ("it is written", vec![telling(CapacitySource::Configured, 50 * M)], Some(50)),
+            ("a guess", vec![telling(CapacitySource::Unknown, 50 * M)], None),
+            ("a guess that does not matter", vec![telling(CapacitySource::Unknown, 10 * M)], Some(25)),
+            ("too few tell", vec![telling(CapacitySource::Configured, 50 * M), silent(slot(1)), silent(slot(2))], None),
+        ] {
+            let percent = Load::whole(&slots, noon()).map(|whole| format!("{:.0}", whole * 100.0));
+            assert_eq!(percent, expected.map(|percent: u32| percent.to_string()), "{case}");
         }
     }
 

@@ -158,7 +158,7 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
             return Ok(Outcome::External { not_in_effect });
         }
         Err(mistakes) => {
-            offer_what_runs(region, state).await?;
+            offer_what_runs(region, state).await;
             return Err(mistakes.into());
         }
     };
@@ -184,12 +184,16 @@ async fn steps(region: &TurnRegion, state: &State) -> Result<Outcome, Error> {
 
 /// Nothing is done for a region with mistakes, but names go on answering with its relays, and notice when they fail: also
 /// a leader that has never seen it without.
-async fn offer_what_runs(region: &TurnRegion, state: &State) -> Result<(), Error> {
+async fn offer_what_runs(region: &TurnRegion, state: &State) {
     let ctx = &state.ctx;
-    let Some(readable) = readable(region, &ctx.settings.cluster_networks) else { return Ok(()) };
-    let observed = dereference(&readable, &state.caches, ctx).await.map_err(Error::Dereference)?;
-    ctx.offers.put_what_runs(&readable.identity, Offer::of(&readable, &observed, ctx.clock.now()));
-    Ok(())
+    let Some(readable) = readable(region, &ctx.settings.cluster_networks) else { return };
+    match dereference(&readable, &state.caches, ctx).await {
+        Ok(observed) => ctx.offers.put_what_runs(&readable.identity, Offer::of(&readable, &observed, ctx.clock.now())),
+        Err(error) => {
+            let object = ObjectRef::of(region);
+            tracing::warn!(%object, error = with_causes(&error), "what runs of a region with mistakes cannot be read");
+        }
+    }
 }
 
 /// The number of relays that was decided last, also by another leader.

@@ -24,6 +24,8 @@ pub struct Offer {
     /// Of the TurnRegion: one that is made again under its name is another one.
     pub uid: String,
     pub failover_group: Option<String>,
+    /// The object had no mistake when it was read.
+    pub is_valid: bool,
     pub seen: Seen,
     /// What credentials are made from.
     pub secret: SecretKeys,
@@ -42,6 +44,7 @@ impl Offer {
         Self {
             uid: region.identity.uid.clone(),
             failover_group: region.failover_group.clone(),
+            is_valid: true,
             seen: Seen {
                 name: region.identity.name.clone(),
                 transports: transports.into_iter().collect(),
@@ -98,11 +101,11 @@ impl Offers {
     }
 
     /// The same of a region with mistakes, as far as it can be read. Its relays are as they are now; what was told of them when
-    /// it was last without mistakes is what they were made by.
+    /// it was last without mistakes, if that is known, is what they were made by.
     pub fn put_what_runs(&self, region: &Identity, offer: Offer) {
-        let known = self.get(&region.namespace, &region.name).filter(|known| known.uid == offer.uid);
+        let known = self.get(&region.namespace, &region.name).filter(|known| known.uid == offer.uid && known.is_valid);
         let offer = match known {
-            None => offer,
+            None => Offer { is_valid: false, ..offer },
             Some(known) => {
                 let transports = known.seen.transports.clone();
                 Offer { seen: Seen { transports, ..offer.seen }, ..Arc::unwrap_or_clone(known) }
@@ -177,14 +180,17 @@ mod tests {
             secret: SecretKeys { name: "another".into(), ..offer("a").secret },
             ..offer("a")
         };
-        offers.put_what_runs(&identity("a"), mistaken.clone());
-        assert_eq!(offers.get("rtc", "a").as_deref(), Some(&mistaken), "it is all that is known");
+        let mistaken_as_it_is = Offer { is_valid: false, ..mistaken.clone() };
+        for earlier in [before.clone(), mistaken.clone()] {
+            offers.put_what_runs(&identity("a"), earlier);
+        }
+        assert_eq!(offers.get("rtc", "a").as_deref(), Some(&mistaken_as_it_is), "what is written is all that is known");
         offers.put(&identity("a"), before.clone());
         offers.put_what_runs(&identity("a"), mistaken.clone());
         let found = offers.get("rtc", "a").unwrap();
         assert_eq!((&found.secret, found.seen.transports.as_slice()), (&before.secret, &[Protocol::Udp][..]));
         assert_eq!(found.seen.load, Some(0.4));
-        let again = Offer { uid: "made again".into(), ..mistaken };
+        let again = Offer { uid: "made again".into(), ..mistaken_as_it_is };
         offers.put_what_runs(&identity("a"), again.clone());
         assert_eq!(offers.get("rtc", "a").as_deref(), Some(&again));
         offers.withdraw(&identity("a"));

@@ -39,6 +39,7 @@ pub fn offer(name: &str) -> Offer {
     Offer {
         uid: name.into(),
         failover_group: None,
+        is_valid: true,
         seen: Seen { name: name.into(), transports: vec![], nodes: vec![], capacity: None, load: None },
         secret: SecretKeys { name: "auth".into(), current: "current".into(), previous: None },
         certificate: None,

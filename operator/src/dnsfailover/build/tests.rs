@@ -14,6 +14,7 @@ fn offer(name: &str, nodes: Vec<Node>) -> Arc<Offer> {
     Arc::new(Offer {
         uid: name.into(),
         failover_group: None,
+        is_valid: true,
         seen: Seen {
             name: name.into(),
             transports: vec![Protocol::Udp, Protocol::Tls],

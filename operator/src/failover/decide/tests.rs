@@ -308,6 +308,21 @@ fn a_relay_has_one_vote_however_many_listeners_it_has() {
     }
 }
 
+#[test]
+fn a_port_that_a_firewall_closes_counts_once_every_relay_has_it() {
+    let mut world = World::of(2, policy());
+    world.seen[0] = seen("a", 0, 3);
+    world.faults.closed.insert(443);
+    world.run(20);
+    for relay in 0..3 {
+        let decision = world.run(10);
+        let of_a = decision.answer.ipv4.iter().filter(|address| address.octets()[2] == 0).count();
+        assert_eq!((decision.active.join(","), of_a), ("a,b".into(), 2), "{relay} relays have it");
+        world.seen[0].nodes[relay].listeners.push(ListenerPort { protocol: Protocol::Udp, port: 443 });
+    }
+    assert_eq!(world.run(10).active, ["b"]);
+}
+
 /// Probers learn later than relays where these are open.
 #[test]
 fn what_is_heard_of_a_port_that_a_relay_does_not_open_says_nothing_about_it() {

@@ -30,7 +30,6 @@ pub fn config_map(region: &ManagedRegion) -> (ConfigMap, String) {
     (map, hash)
 }
 
-/// SHA-256, lower-case hex: that of [`rtcfleet_node_api::Limits`].
 fn limits_yaml(region: &ManagedRegion) -> String {
     let mut limits = json!({
         "relay": {"allowPeers": region.allow_peers, "denyPeers": region.deny_peers},
