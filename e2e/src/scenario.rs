@@ -29,6 +29,8 @@ pub const SECRET: &str = "the secret of the scenarios";
 /// Name of the Secret that holds it, under the key `current`.
 pub const SECRET_NAME: &str = "turn-auth";
 pub const PORT: u16 = 3478;
+/// Of relays and of probers.
+pub const METRICS_PORT: u16 = 9090;
 /// The realm of every relay, and the name in the certificates of those that have one.
 pub const HOST: &str = "turn.example.org";
 

@@ -18,7 +18,7 @@ use e2e::{
         uclient::{self, EchoPeer},
     },
     operator,
-    scenario::{self, OUTSIDE, PORT, Scenario, machine_addresses},
+    scenario::{self, METRICS_PORT, OUTSIDE, PORT, Scenario, machine_addresses},
     wait,
 };
 use rtcfleet_crds::{ConditionsExt, TurnRegion, condition};
@@ -197,7 +197,7 @@ async fn operator_metrics(scenario: &Scenario) -> Result<()> {
 async fn relay_metrics(scenario: &Scenario) -> Result<()> {
     for relay in scenario.relays(REGIONS[0]).await?.into_iter().chain(scenario.relays(REGIONS[1]).await?) {
         let pod = scenario.pods().get(&relay.pod).await?;
-        let text = operator::metrics(&scenario.client, &scenario.namespace, &pod, 9090).await?;
+        let text = operator::metrics(&scenario.client, &scenario.namespace, &pod, METRICS_PORT).await?;
         for metric in [
             "rtcfleet_build_info{version=",
             "rtcfleet_turn_state{state=\"active\"} 1",

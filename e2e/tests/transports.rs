@@ -17,7 +17,7 @@ use e2e::{
     },
     netns::Netns,
     operator,
-    scenario::{self, OUTSIDE, PORT, Scenario, machine_addresses},
+    scenario::{self, METRICS_PORT, OUTSIDE, PORT, Scenario, machine_addresses},
     wait,
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -27,7 +27,6 @@ use serde_json::json;
 
 const REGION: &str = "centralindia";
 const TLS_PORT: u16 = 443;
-const METRICS_PORT: u16 = 9090;
 const TLS_SECRET: &str = "turn-tls";
 const LISTENERS: &str = "
 listeners:
