@@ -29,7 +29,7 @@ const CLOSEST: Duration = Duration::from_millis(50);
 const LOOKUP: Duration = Duration::from_secs(2);
 /// For a prober to take what it is brought: it is to be heard meanwhile.
 const BRINGING: Duration = Duration::from_secs(1);
-/// Between two configurations that a prober is brought: it reads them on the thread that probes.
+/// Between two configurations that a prober is brought: it begins and ends targets on the thread that probes.
 const SPACING: Duration = Duration::from_secs(2);
 /// The same for one that it has refused, or that is not in force although it took it.
 const AGAIN: Duration = Duration::from_secs(30);
