@@ -1,7 +1,7 @@
 //! What a region offers to names that answer with it: the relays that passes saw last, and how a prober reaches them. In
 //! memory, for the controllers beside this one; lost with the process, and there again after the first pass.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -40,6 +40,7 @@ pub struct Offer {
 impl Offer {
     pub fn of(region: &ManagedRegion, observed: &Observed, now: Timestamp) -> Self {
         let transports: BTreeSet<Protocol> = region.listeners.ports().iter().map(|one| one.protocol).collect();
+        let open = Open::of(region, observed);
         let serving = observed.slots.iter().filter(|slot| slot.serves()).count();
         Self {
             uid: region.identity.uid.clone(),
@@ -48,7 +49,7 @@ impl Offer {
             seen: Seen {
                 name: region.identity.name.clone(),
                 transports: transports.into_iter().collect(),
-                nodes: observed.slots.iter().filter_map(|slot| node(slot, region, observed)).collect(),
+                nodes: observed.slots.iter().filter_map(|slot| node(slot, &open, observed)).collect(),
                 capacity: Some(f64::from(u32::try_from(serving).unwrap_or(u32::MAX))),
                 load: Load::whole(&observed.slots, now),
             },
@@ -62,22 +63,42 @@ impl Offer {
 }
 
 /// None without an address, or while it is deleted.
-fn node(slot: &Slot, region: &ManagedRegion, observed: &Observed) -> Option<Node> {
+fn node(slot: &Slot, open: &Open, observed: &Observed) -> Option<Node> {
     let addresses = told(slot, &observed.machines);
     let is_there = !slot.is_being_deleted && !addresses.is_empty();
     is_there.then(|| Node {
         name: slot.name.clone(),
         addresses,
-        listeners: listeners(slot, region, observed),
+        listeners: open.listeners(slot).to_vec(),
         state: state(slot),
     })
 }
 
-/// As the pod of the slot was made. What cannot be found out is likely as it is wanted now.
-fn listeners(slot: &Slot, region: &ManagedRegion, observed: &Observed) -> Vec<ListenerPort> {
-    let revision = slot.pod.as_ref().and_then(|pod| pod.revision.as_deref());
-    let found = revision.and_then(|revision| build::listeners(&region.identity, revision, &observed.config_maps));
-    found.unwrap_or_else(|| region.listeners.ports().to_vec())
+/// Where relays are open.
+struct Open {
+    /// Of each revision that runs, if its configuration is there.
+    revisions: BTreeMap<String, Vec<ListenerPort>>,
+    wanted: Vec<ListenerPort>,
+}
+
+impl Open {
+    fn of(region: &ManagedRegion, observed: &Observed) -> Self {
+        let running: BTreeSet<&str> = observed.slots.iter().filter_map(revision).collect();
+        let found = |revision: &str| {
+            let listeners = build::listeners(&region.identity, revision, &observed.config_maps)?;
+            Some((revision.to_owned(), listeners))
+        };
+        Self { revisions: running.into_iter().filter_map(found).collect(), wanted: region.listeners.ports().to_vec() }
+    }
+
+    /// As the pod of the slot was made. What cannot be found out is likely as it is wanted now.
+    fn listeners(&self, slot: &Slot) -> &[ListenerPort] {
+        revision(slot).and_then(|revision| self.revisions.get(revision)).unwrap_or(&self.wanted)
+    }
+}
+
+fn revision(slot: &Slot) -> Option<&str> {
+    slot.pod.as_ref()?.revision.as_deref()
 }
 
 fn state(slot: &Slot) -> NodeState {
@@ -164,10 +185,12 @@ mod tests {
             let pod = slot.pod.map(|pod| NodePod { revision: Some(revision.to_owned()), ..pod });
             Slot { pod, ..slot }
         };
-        let observed = Observed { config_maps: vec![objects.turn], ..Observed::default() };
+        let maps = vec![objects.turn];
         for (case, revision, port) in [("not exchanged", objects.revision.as_str(), 3478), ("exchanged", "new", 443)] {
-            let found = listeners(&made_with(slot(0), revision), &region, &observed);
-            assert_eq!(found, [ListenerPort { protocol: Protocol::Udp, port }], "{case}");
+            let slot = made_with(slot(0), revision);
+            let observed = Observed { config_maps: maps.clone(), slots: vec![slot.clone()], ..Observed::default() };
+            let open = Open::of(&region, &observed);
+            assert_eq!(open.listeners(&slot), [ListenerPort { protocol: Protocol::Udp, port }], "{case}");
         }
     }
 
