@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     cluster,
     command::{self, kubectl},
+    operator::NAMESPACE,
 };
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
@@ -18,7 +19,6 @@ use kube::{
     client::Body,
 };
 
-const NAMESPACE: &str = "rtc-fleet-system";
 const ACCOUNT: &str = "system:serviceaccount:rtc-fleet-system:rtc-fleet-operator";
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! The operator's pods: restricted, apart from each other, and never all away at once.
 
 use anyhow::{Context, Result, bail, ensure};
+use e2e::operator::NAMESPACE;
 use serde_json::{Value, json};
 
-use crate::render::{NAMESPACE, objects, of_kind, only};
+use crate::render::{objects, of_kind, only};
 
 #[tokio::test]
 async fn every_pod_of_the_chart_satisfies_pod_security_level_restricted() -> Result<()> {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     cluster,
     command::{self, Finished},
+    operator::NAMESPACE,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,9 +14,6 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_mins(1);
 /// The API server's version that is rendered for.
 const KUBERNETES: &str = "1.34.4";
-
-/// Of the release.
-pub const NAMESPACE: &str = "rtc-fleet-system";
 
 pub fn folder() -> PathBuf {
     cluster::repository().join("charts/rtc-fleet")

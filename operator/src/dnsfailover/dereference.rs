@@ -141,9 +141,7 @@ pub async fn seldom(name: &ManagedName, offers: &[Arc<Offer>], last: &mut Seldom
         last.secret = secret;
     }
     last.admin = kube_io::get(&secrets, &admin_secret_name(&name.identity)).await?;
-    if let Some(known) = authorities(&secrets, &wanted).await? {
-        last.authorities = known;
-    }
+    last.authorities = authorities(&secrets, &wanted, last.authorities.as_ref()).await?;
     last.certificates = wanted;
     last.generation = name.identity.generation;
     last.read = Some(now);
@@ -222,19 +220,23 @@ fn credentials(written: Option<&ServicePrincipal>, cloud: &Cloud, secret: &str) 
     }
 }
 
-/// Of all certificates together: public ones, `Some(None)`, unless each of them says who its own are. None while one of them
-/// is not there, as when it is made again: relays go on with what they have.
-async fn authorities(secrets: &Api<Secret>, certificates: &[String]) -> Result<Option<Option<String>>, IoError> {
+/// Of all certificates together. None unless each of them says who its authorities are: then they are public ones. `last` stays
+/// while one of them is not there, as when it is made again: relays go on with what they have.
+async fn authorities(
+    secrets: &Api<Secret>,
+    certificates: &[String],
+    last: Option<&String>,
+) -> Result<Option<String>, IoError> {
     let mut all: Vec<String> = Vec::new();
     for name in certificates {
-        let Some(secret) = kube_io::get(secrets, name).await? else { return Ok(None) };
+        let Some(secret) = kube_io::get(secrets, name).await? else { return Ok(last.cloned()) };
         let value = secret.data.as_ref().and_then(|data| data.get(AUTHORITIES));
-        let Some(text) = value.and_then(|value| String::from_utf8(value.0.clone()).ok()) else { return Ok(Some(None)) };
+        let Some(text) = value.and_then(|value| String::from_utf8(value.0.clone()).ok()) else { return Ok(None) };
         if !all.contains(&text) {
             all.push(text);
         }
     }
-    Ok(Some((!all.is_empty()).then(|| all.join("\n"))))
+    Ok((!all.is_empty()).then(|| all.join("\n")))
 }
 
 #[cfg(test)]

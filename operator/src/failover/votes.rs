@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rtcfleet_crds::turn_region::Protocol;
@@ -194,17 +194,16 @@ impl<'a> Court<'a> {
         let takers = self.seen.takers().into_iter();
         let addresses = takers.flat_map(|node| node.addresses.iter().map(move |address| (node, *address)));
         addresses.filter_map(move |(node, address)| {
-            let targets = self.targets(node, transport).filter(|target| target.ip() == address);
-            targets.filter_map(|target| self.probe(point, target, transport)).max_by_key(standing)
+            let heard = self.targets(node, address, transport).filter_map(|at| self.probe(point, at, transport));
+            heard.max_by_key(standing)
         })
     }
 
-    /// Where the relay counts.
-    fn targets(&self, node: &'a Node, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
+    /// Where the relay counts, at one of its addresses.
+    fn targets(&self, node: &'a Node, address: IpAddr, transport: Protocol) -> impl Iterator<Item = SocketAddr> {
         let ports = self.ports.get(&transport);
-        let counts =
-            move |target: &SocketAddr| ports.is_none_or(|ports| ports.is_empty() || ports.contains(&target.port()));
-        node.targets(transport).filter(counts)
+        let counts = move |port: &u16| ports.is_none_or(|ports| ports.is_empty() || ports.contains(port));
+        node.ports(transport).filter(counts).map(move |port| SocketAddr::new(address, port))
     }
 
     fn probe(&self, point: &'a Point, target: SocketAddr, transport: Protocol) -> Option<&'a Probe> {
@@ -228,9 +227,12 @@ impl<'a> Court<'a> {
             };
             count(self.fine.iter().filter(down).count()) >= self.needed()
         };
+        let fails_at = |node: &'a Node, address: IpAddr, transport: Protocol| {
+            self.targets(node, address, transport).any(|target| fails(target, transport))
+        };
         let is_failing = |node: &'a Node| {
-            let transports = self.ports.keys();
-            transports.copied().any(|transport| self.targets(node, transport).any(|target| fails(target, transport)))
+            let addresses = node.addresses.iter();
+            addresses.copied().any(|address| self.ports.keys().any(|transport| fails_at(node, address, *transport)))
         };
         let failing: Vec<String> =
             takers.iter().filter(|node| is_failing(node)).map(|node| node.name.clone()).collect();

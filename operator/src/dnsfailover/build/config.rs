@@ -80,8 +80,8 @@ fn region(offer: &Offer) -> Value {
     json!({"auth": {"secretFiles": files}})
 }
 
-/// Each relay that takes calls or should, at each of its listeners that the region still wants, or is judged by. Of regions with more than a prober can take, the first
-/// relays by name.
+/// Each relay that takes calls or should, at each of its listeners that the region still wants, or is judged by. Of regions
+/// with more than a prober can take, the first relays by name.
 fn targets(name: &ManagedName, material: &Material<'_>) -> Vec<Value> {
     let share = MAX_TARGETS / material.offers.len().max(1);
     material.offers.iter().flat_map(|offer| of_region(name, offer, material).into_iter().take(share)).collect()
