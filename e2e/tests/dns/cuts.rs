@@ -145,10 +145,9 @@ async fn a_region_comes_back_by_steps_and_one_that_flaps_is_held_down_twice_as_l
             let cut = Cut::region(region).await?;
             name.tells_only(at, &[Name::other(region)], FLIPS_WITHIN).await?;
             held.push(hold_down(name, region, flap).await?);
-            tokio::time::sleep(Duration::from_secs(10)).await; // A region that flaps: out, back, and out again.
             cut.comes_back().await?;
             if flap < 3 {
-                tokio::time::sleep(Duration::from_secs(10)).await;
+                let_in(name, region).await?;
             }
         }
         tell(&format!("held down for {held:?}"))?;
@@ -163,11 +162,20 @@ async fn a_region_comes_back_by_steps_and_one_that_flaps_is_held_down_twice_as_l
 /// From the failure until it may come back.
 async fn hold_down(name: &Name<'_>, region: &str, flaps: i32) -> Result<Duration> {
     wait::until("the status says how long it stays out", FLIPS_WITHIN, async || {
-        let status = name.status().await?;
-        let one = status.regions.into_iter().find(|one| one.name == region).context("the region")?;
+        let one = name.region(region).await?;
         ensure!(one.state == RegionState::Withdrawn && one.flaps >= flaps, "{one:?}");
         let (since, until) = (one.since.parse::<jiff::Timestamp>()?, one.hold_down_until.context("no hold-down")?);
         Ok(until.parse::<jiff::Timestamp>()?.duration_since(since).try_into()?)
+    })
+    .await
+}
+
+/// Until it has callers again: before, it cannot fail again.
+async fn let_in(name: &Name<'_>, region: &str) -> Result<()> {
+    wait::until("the region gets callers again", BACK_WITHIN, async || {
+        let one = name.region(region).await?;
+        ensure!(one.state != RegionState::Withdrawn, "{one:?}");
+        Ok(())
     })
     .await
 }
@@ -178,8 +186,7 @@ async fn steps_of(name: &Name<'_>, region: &str) -> Result<Vec<i32>> {
     let mut steps = Vec::new();
     while steps.last() != Some(&100) {
         ensure!(began.elapsed() < Duration::from_mins(4), "only {steps:?} %");
-        let status = name.status().await?;
-        let one = status.regions.into_iter().find(|one| one.name == region).context("the region")?;
+        let one = name.region(region).await?;
         let given = if one.state == RegionState::Withdrawn { 0 } else { one.given_percent };
         if given > 0 && steps.last() != Some(&given) {
             steps.push(given);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::{
     checks::Checks,
     faults::{BadNetwork, Blocked, RELAYED},
@@ -55,8 +55,7 @@ async fn a_region_that_fails_in_part_leaves_the_answer() -> Result<()> {
 /// Until it is out of every answer, and what it was found to fail by.
 async fn leaves(name: &Name<'_>, at: Moment, within: Duration) -> Result<()> {
     let took = name.tells_only(at, &[Name::other(REGION)], within).await?;
-    let status = name.status().await?;
-    let region = status.regions.into_iter().find(|region| region.name == REGION).context("the region")?;
+    let region = name.region(REGION).await?;
     tell(&format!("out of every answer after {took:?}: {:?}, {:?}", region.health, region.failing_transports))
 }
 

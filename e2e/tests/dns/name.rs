@@ -22,7 +22,7 @@ use kube::{
 };
 use rtcfleet_crds::{
     ConditionsExt, DnsFailover, DnsFailoverStatus, condition,
-    dns_failover::{RegionHealth, RegionState, VantagePointState},
+    dns_failover::{RegionHealth, RegionState, RegionStatus, VantagePointState},
     labels,
 };
 use serde_json::{Value, json};
@@ -124,6 +124,12 @@ impl<'a> Name<'a> {
 
     pub async fn status(&self) -> Result<DnsFailoverStatus> {
         self.names().get(NAME).await?.status.context("no status yet")
+    }
+
+    /// What the status says of a region.
+    pub async fn region(&self, region: &str) -> Result<RegionStatus> {
+        let regions = self.status().await?.regions;
+        regions.into_iter().find(|one| one.name == region).with_context(|| format!("the status has no {region}"))
     }
 
     async fn healthy(scenario: &Scenario) -> Result<()> {
@@ -292,9 +298,8 @@ async fn certificate(scenario: &Scenario, authority: &Authority, region: &str, d
 
 fn is_healthy(name: &DnsFailover) -> bool {
     let Some(status) = &name.status else { return false };
-    let is_fine = |region: &rtcfleet_crds::dns_failover::RegionStatus| {
-        region.health == RegionHealth::Healthy && region.state == RegionState::Serving
-    };
+    let is_fine =
+        |region: &RegionStatus| region.health == RegionHealth::Healthy && region.state == RegionState::Serving;
     status.observed_generation == name.metadata.generation
         && status.conditions.is_true(condition::READY)
         && !status.conditions.is_true(condition::RECONCILING)
