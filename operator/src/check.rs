@@ -1,6 +1,7 @@
 //! `operator check`: is this installation in working order? For `helm test`, and for people.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use http::StatusCode;
 use k8s_openapi::{
@@ -10,6 +11,7 @@ use kube::{
     Api, Client, Config,
     runtime::{conditions::is_crd_established, wait::Condition as _},
 };
+use tokio::time::{Instant, sleep};
 
 use crate::{
     cli::Check,
@@ -18,6 +20,9 @@ use crate::{
     kube_io::{self, IoError},
     run::CRDS,
 };
+
+/// Between two looks at a replica that is about to lead.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
@@ -41,11 +46,36 @@ pub enum CheckError {
     NotReady { namespace: String, pod: String, missing: String },
 }
 
+impl CheckError {
+    /// So it is for a moment while one replica leads after another.
+    fn passes(&self) -> bool {
+        match self {
+            Self::NoLeader(error) => matches!(error, ExplainError::NoLeader { .. }),
+            Self::LeaderGone { .. } | Self::Silent { .. } | Self::NotReady { .. } => true,
+            Self::NoConfig(_) | Self::Client(_) | Self::Io(_) | Self::NotEstablished(_) => false,
+        }
+    }
+}
+
 /// What was found to be well, a line each; or the first thing that is not.
 pub async fn check(args: Check) -> Result<String, CheckError> {
     let config = Config::infer().await.map_err(CheckError::NoConfig)?;
     let client = Client::try_from(kube_io::config(config)).map_err(CheckError::Client)?;
-    look(client, &args).await
+    patient(Duration::from_secs(args.wait), async || look(client.clone(), &args).await).await
+}
+
+/// Looks again at what passes, for so long.
+async fn patient<Look>(wait: Duration, mut look: Look) -> Result<String, CheckError>
+where
+    Look: AsyncFnMut() -> Result<String, CheckError>,
+{
+    let began = Instant::now();
+    loop {
+        match look().await {
+            Err(error) if error.passes() && began.elapsed() < wait => sleep(LOOK).await,
+            found => return found,
+        }
+    }
 }
 
 async fn look(client: Client, args: &Check) -> Result<String, CheckError> {
@@ -111,7 +141,7 @@ mod tests {
             let found = known.into_iter().find(|(path, _)| request.path.contains(path));
             found.and_then(|(_, object)| object).map_or_else(|| refusal(404, "NotFound"), answer)
         });
-        let args = Check { operator_namespace: "ops".into(), lease_name: "l".into(), admin_port };
+        let args = Check { operator_namespace: "ops".into(), lease_name: "l".into(), admin_port, wait: 0 };
         look(client, &args).await.map_err(|error| with_causes(&error))
     }
 
@@ -145,5 +175,29 @@ mod tests {
             let said = found.unwrap_err();
             assert!(said.contains(message), "{case}: {said}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_one_replica_leads_after_another_it_looks_again_for_a_while() {
+        let nobody = || CheckError::NoLeader(ExplainError::NoLeader { namespace: "ops".into() });
+        let wait = Duration::from_secs(30);
+        let mut looks = 0;
+        let found = patient(wait, async || {
+            looks += 1;
+            if looks < 10 { Err(nobody()) } else { Ok("well".to_owned()) }
+        });
+        assert_eq!(found.await.unwrap(), "well");
+
+        let began = Instant::now();
+        patient(wait, async || Err(nobody())).await.unwrap_err();
+        assert_eq!(began.elapsed(), wait);
+
+        let mut looks = 0;
+        let found = patient(wait, async || {
+            looks += 1;
+            Err(CheckError::NotEstablished("turnregions"))
+        });
+        found.await.unwrap_err();
+        assert_eq!(looks, 1, "what does not pass is told at once");
     }
 }

@@ -117,6 +117,9 @@ pub struct Check {
     /// Port of the replicas' /readyz
     #[arg(long, default_value_t = 8080)]
     pub admin_port: u16,
+    /// Seconds in which a replica has to lead and be ready: one takes over from another within 15
+    #[arg(long, default_value_t = 30)]
+    pub wait: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
