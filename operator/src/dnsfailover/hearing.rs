@@ -31,7 +31,8 @@ const LOOKUP: Duration = Duration::from_secs(2);
 const BRINGING: Duration = Duration::from_secs(1);
 /// Between two configurations that a prober is brought: it begins and ends targets on the thread that probes.
 const SPACING: Duration = Duration::from_secs(2);
-/// The same for one that it has refused, or that is not in force although it took it.
+/// The same for one that it has refused, or that is not in force although it took it. What got no answer may not have
+/// arrived, and is brought again sooner.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Relays with an alarm that are kept, for people.
 const MAX_ALARMS: usize = 8;
@@ -231,25 +232,30 @@ struct Brought {
     /// Of the prober: one that starts anew has its file alone.
     boot: u64,
     at: Instant,
+    /// Until the same is brought to the same again.
+    pause: Duration,
 }
 
 /// A prober that does not run by what it should is brought it: its kubelet may take a minute and a half to bring the file.
 async fn bring(prober: &NodeTarget, said: &Verdicts, ears: &Ears, last: &mut Option<Brought>) {
     let Some(config) = ears.heard.config().filter(|config| config.hash != said.config_hash) else { return };
     let at = ears.clock.instant();
-    let pause = |last: &Brought| if (&last.hash, last.boot) == (&config.hash, said.boot) { AGAIN } else { SPACING };
+    let pause =
+        |last: &Brought| if (&last.hash, last.boot) == (&config.hash, said.boot) { last.pause } else { SPACING };
     if last.as_ref().is_some_and(|last| at.saturating_duration_since(last.at) < pause(last)) {
         return;
     }
-    *last = Some(Brought { hash: config.hash.clone(), boot: said.boot, at });
-    let why = match timeout(BRINGING, ears.node_api.configure(prober, &config.text)).await {
-        Ok(Ok(_)) => return,
+    let (pause, why) = match timeout(BRINGING, ears.node_api.configure(prober, &config.text)).await {
+        Ok(Ok(_)) => (AGAIN, None),
         // Of another release, or without a file that its kubelet has yet to bring beside this one.
-        Ok(Err(error)) => with_causes(&error),
-        Err(_) => format!("no answer within {BRINGING:?}"),
+        Ok(Err(error)) => (AGAIN, Some(with_causes(&error))),
+        Err(_) => (SPACING, Some(format!("no answer within {BRINGING:?}"))),
     };
-    let prober = prober.address;
-    tracing::info!(%prober, why, "a prober does not take its configuration: it has to wait for the file");
+    *last = Some(Brought { hash: config.hash.clone(), boot: said.boot, at, pause });
+    if let Some(why) = why {
+        let prober = prober.address;
+        tracing::info!(%prober, why, "a prober does not take its configuration: it has to wait for the file");
+    }
 }
 
 /// Why not is a sentence without anything that moves.
@@ -276,6 +282,8 @@ fn up_to(told: Option<Told>, said: &Verdicts) -> Told {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use futures::future::BoxFuture;
     use jiff::Timestamp;
     use rtcfleet_node_api::{Canary, ConfigTaken, NodeStatus, SetState};
@@ -335,10 +343,11 @@ mod tests {
         assert_eq!(told(Some(first), 2, 3), Told { boot: 2, sequence: 3 });
     }
 
-    /// A prober that takes what it is brought.
+    /// A prober that takes what it is brought, or never answers.
     #[derive(Default)]
     struct Prober {
         brought: Mutex<Vec<String>>,
+        is_silent: AtomicBool,
     }
 
     impl NodeApi for Prober {
@@ -356,6 +365,9 @@ mod tests {
 
         fn configure<'a>(&'a self, _: &'a NodeTarget, yaml: &'a str) -> BoxFuture<'a, Result<ConfigTaken, NodeError>> {
             self.brought.lock().unwrap().push(yaml.to_owned());
+            if self.is_silent.load(Ordering::Relaxed) {
+                return Box::pin(std::future::pending());
+            }
             Box::pin(async move { Ok(ConfigTaken { config_hash: yaml::hash(yaml) }) })
         }
     }
@@ -372,7 +384,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_prober_that_runs_by_something_else_is_brought_what_it_should_seldom_and_never_in_vain_at_once() {
         let prober = Arc::new(Prober::default());
         let clock = Arc::new(Stopped(Mutex::new(Instant::now())));
@@ -404,6 +416,17 @@ mod tests {
             assert_eq!(prober.brought.lock().unwrap().len(), expected, "{case}");
         }
         assert_eq!(*prober.brought.lock().unwrap(), ["a", "a", "a", "b"]);
+        // What got no answer may not have arrived.
+        prober.is_silent.store(true, Ordering::Relaxed);
+        for (case, pause, expected) in
+            [("a third is wanted", SPACING, 5), ("soon after", short, 5), ("and a while after", short, 6)]
+        {
+            *clock.0.lock().unwrap() += pause;
+            ears.heard.set_config("c");
+            let said = Verdicts { config_hash: yaml::hash("b"), ..said(2, vec![]) };
+            bring(&target, &said, &ears, &mut last).await;
+            assert_eq!(prober.brought.lock().unwrap().len(), expected, "{case}");
+        }
     }
 
     #[test]
