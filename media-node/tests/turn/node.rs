@@ -115,8 +115,12 @@ impl Plan {
         plan
     }
 
+    /// All of it at once: a node that follows the file never reads a part.
     pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.directory.path().join(name), text).unwrap();
+        let directory = self.directory.path();
+        let whole = directory.join(format!(".{name}"));
+        std::fs::write(&whole, text).unwrap();
+        std::fs::rename(whole, directory.join(name)).unwrap();
     }
 
     fn yaml(&self) -> String {

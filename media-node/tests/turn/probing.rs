@@ -137,7 +137,9 @@ fn a_node_proves_over_each_transport_and_behind_a_nat_that_it_relays_and_counts_
         let line = node.wait_for_line(&["this node relays"]);
         assert!(line.contains("\"INFO\""), "{case}: {line}");
         assert_eq!(node.metric("rtcfleet_turn_relaying"), 1, "{case}");
-        assert_eq!(node.metric("rtcfleet_turn_relayed_packets_total"), packets, "{case}");
+        // One that takes long to come back is sent again.
+        let relayed = node.metric("rtcfleet_turn_relayed_packets_total");
+        assert!(if packets == 0 { relayed == 0 } else { relayed >= packets }, "{case}: {relayed}");
         assert_eq!(node.metric("rtcfleet_turn_allocations"), 0, "{case}");
     }
 }

@@ -160,7 +160,7 @@ fn who_says_nothing_whole_in_time_is_closed() {
         ("nothing to a TLS listener", Transport::Tls, b""),
         ("half a handshake", Transport::Tls, b"\x16\x03\x01\x02\x00\x01"),
     ] {
-        let rig = Rig::new(transport, |limits| limits.first_message = Duration::from_millis(50));
+        let rig = Rig::new(transport, |limits| limits.first_message = Duration::from_millis(500));
         let mut stream = rig.connect();
         stream.write_all(said).unwrap();
         assert!(is_closed(&mut stream), "{case}");
@@ -174,7 +174,7 @@ fn who_says_nothing_whole_in_time_is_closed() {
 #[test]
 fn a_connection_without_an_allocation_is_closed_when_idle_and_one_with_an_allocation_is_not() {
     let rig = Rig::new(Transport::Tcp, |limits| {
-        (limits.first_message, limits.idle) = (Duration::from_millis(400), Duration::from_millis(50));
+        (limits.first_message, limits.idle) = (Duration::from_secs(10), Duration::from_millis(500));
     });
     let (mut idle, mut caller) = (rig.connect(), rig.connect());
     let mut client = rig.client(&caller);
