@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    coordination::v1::{Lease, LeaseSpec},
+    core::v1::Pod,
+};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use crate::wait;
@@ -13,19 +17,27 @@ pub const NAMESPACE: &str = "rtc-fleet-system";
 /// Name of the Deployment, the Lease and the service account.
 pub const NAME: &str = "rtc-fleet-operator";
 
-/// Fails, and names the remedy, unless every replica of the operator is available.
+/// A kubelet waits longer from one end of a process to the next, up to 5 minutes.
+const SETTLED_WITHIN: Duration = Duration::from_mins(6);
+/// A Lease ends 10 s after its last renewal; then its holder may be gone, or another hold it.
+const LED_WITHIN: Duration = Duration::from_mins(1);
+/// Who leads renews every 2 to 2.4 s.
+const RENEWED_LATELY: Duration = Duration::from_secs(5);
+
+/// Fails, and names the remedy, unless every replica of the operator is available, and one of them leads.
 pub async fn is_installed(client: &Client) -> Result<()> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let found = deployments.get_opt(NAME).await?;
     ensure!(found.is_some(), "no Deployment {NAME} in namespace {NAMESPACE}: run `make up`");
-    settled(client, Duration::from_mins(1)).await
+    settled(client).await?;
+    leader(client).await.map(drop)
 }
 
 /// Waits until the present template of the operator runs in all replicas, and nothing else does.
-pub async fn settled(client: &Client, limit: Duration) -> Result<()> {
+pub async fn settled(client: &Client) -> Result<()> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let what = "all replicas of the operator are up to date and available";
-    wait::object(&deployments, NAME, what, limit, is_rolled_out).await?;
+    wait::object(&deployments, NAME, what, SETTLED_WITHIN, is_rolled_out).await?;
     Ok(())
 }
 
@@ -36,18 +48,34 @@ fn is_rolled_out(deployment: &Deployment) -> bool {
         && [status.replicas, status.updated_replicas, status.available_replicas] == [Some(wanted); 3]
 }
 
+/// Pods of the operator, also those that are ending.
+pub async fn all_pods(client: &Client) -> Result<Vec<Pod>> {
+    let chosen = ListParams::default().labels("app.kubernetes.io/component=operator,pod-template-hash");
+    Ok(Api::<Pod>::namespaced(client.clone(), NAMESPACE).list(&chosen).await?.items)
+}
+
 /// Pods of the operator that are not ending.
 pub async fn pods(client: &Client) -> Result<Vec<Pod>> {
-    let chosen = ListParams::default().labels("app.kubernetes.io/component=operator,pod-template-hash");
-    let all = Api::<Pod>::namespaced(client.clone(), NAMESPACE).list(&chosen).await?.items;
-    Ok(all.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+    Ok(all_pods(client).await?.into_iter().filter(stays).collect())
+}
+
+fn stays(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+}
+
+async fn lease(client: &Client) -> Result<LeaseSpec> {
+    let lease = Api::<Lease>::namespaced(client.clone(), NAMESPACE).get(NAME).await?;
+    lease.spec.context("an empty Lease")
+}
+
+fn holder_in(lease: LeaseSpec) -> Result<String> {
+    let holder = lease.holder_identity.filter(|holder| !holder.is_empty());
+    holder.context("nobody holds the operator's lease")
 }
 
 /// Who holds the lease, as the lease says it: a pod and a process in it.
 pub async fn holder(client: &Client) -> Result<String> {
-    let lease = Api::<Lease>::namespaced(client.clone(), NAMESPACE).get(NAME).await?;
-    let holder = lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty());
-    holder.context("nobody holds the operator's lease")
+    holder_in(lease(client).await?)
 }
 
 /// The pod in what [`holder`] gives.
@@ -55,11 +83,23 @@ pub fn pod_of(holder: &str) -> &str {
     holder.split_once('_').map_or(holder, |(pod, _)| pod)
 }
 
-/// The pod that leads.
+/// The pod that leads, once there is one that does and stays: a dead process holds the lease, too, until it ends.
 pub async fn leader(client: &Client) -> Result<Pod> {
-    let holder = holder(client).await?;
-    let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
-    pods.get(pod_of(&holder)).await.with_context(|| format!("the holder {holder} of the lease"))
+    wait::until("a replica of the operator leads", LED_WITHIN, async || {
+        let lease = lease(client).await?;
+        let renewed = lease.renew_time.as_ref().context("a lease that was never renewed")?.0;
+        let holder = holder_in(lease)?;
+        let age = jiff::Timestamp::now().duration_since(renewed);
+        ensure!(
+            age < jiff::SignedDuration::try_from(RENEWED_LATELY)?,
+            "{holder} has not renewed the lease for {age:#}"
+        );
+        let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
+        let pod = pods.get(pod_of(&holder)).await.with_context(|| format!("the holder {holder} of the lease"))?;
+        ensure!(stays(&pod), "{holder} leads, and is ending");
+        Ok(pod)
+    })
+    .await
 }
 
 /// Waits until another process than `before` holds the lease, and gives what it is called.

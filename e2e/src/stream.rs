@@ -18,9 +18,11 @@ use crate::{
 /// Between two packets, as of an audio track.
 const PACE: Duration = Duration::from_millis(20);
 /// How late a packet may come back before it counts as lost: far more than a busy machine needs.
-const LATEST: Duration = Duration::from_secs(3);
-/// The permission of the peer lasts 5 minutes and is not renewed.
-const LONGEST: Duration = Duration::from_secs(280);
+const LATEST: Duration = Duration::from_secs(10);
+/// Two may be lost before the permission of the peer ends, after 5 minutes.
+const RENEWED_EVERY: Duration = Duration::from_secs(90);
+/// Longer than any scenario needs one.
+const LONGEST: Duration = Duration::from_mins(20);
 const CHANNEL: u16 = 0x4000;
 
 /// A stream that runs until [`Stream::end`]. Dropping it stops the packets and leaves the allocation behind.
@@ -115,13 +117,16 @@ impl Seen {
 
 /// Sends, answers as the peer, and receives, in one task: the order of packets is that of the network.
 async fn run(
-    allocation: Allocation,
+    mut allocation: Allocation,
     peer: UdpSocket,
     payload: usize,
     seen: Arc<Mutex<Seen>>,
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<()> {
     let mut pace = tokio::time::interval(PACE);
+    let mut renewal = tokio::time::interval(RENEWED_EVERY);
+    renewal.tick().await; // The first is at once.
+    let outside = peer.local_addr()?;
     let (mut from_relay, mut at_peer) = ([0; 2048], [0; 2048]);
     let end = Instant::now() + LONGEST;
     loop {
@@ -141,6 +146,8 @@ async fn run(
                 packet[..Stream::LIGHT].copy_from_slice(&(number as u64).to_be_bytes());
                 let _ = allocation.socket.send(&channel_data(CHANNEL, &packet)?).await;
             }
+            // As above: what is lost is asked for again.
+            _ = renewal.tick() => drop(allocation.renew(CHANNEL, outside).await),
             received = peer.recv_from(&mut at_peer) => {
                 let Ok((length, from)) = received else { continue };
                 if let Some(number) = number_in(&at_peer[..length]) {
@@ -150,6 +157,7 @@ async fn run(
             }
             received = allocation.socket.recv(&mut from_relay) => {
                 let Ok(length) = received else { continue };
+                allocation.hears(&from_relay[..length]);
                 if let Some(number) = payload_of(CHANNEL, &from_relay[..length]).and_then(number_in) {
                     mark(&mut lock(&seen).came_back, number);
                 }

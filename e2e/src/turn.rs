@@ -16,7 +16,7 @@ use tokio::{net::UdpSocket, time::timeout};
 
 /// Between two tries of one request (RFC 8489 section 6.2.1).
 const RETRY: Duration = Duration::from_millis(500);
-const TRIES: usize = 6;
+const TRIES: usize = 20;
 const LONGEST_DATAGRAM: usize = 2048;
 
 /// A user name and a password, made by the TURN REST rules.
@@ -58,11 +58,29 @@ impl Allocation {
 
     /// Lets `peer` in, and binds it to `channel`.
     pub async fn bind(&mut self, channel: u16, peer: SocketAddr) -> Result<()> {
-        let [high, low] = channel.to_be_bytes();
-        self.ask(|client| client.request(method::CHANNEL_BIND).with(CHANNEL_NUMBER, &[high, low, 0, 0]).peer(peer))
+        self.ask(|client| channel_bind(client, channel, peer))
             .await
             .with_context(|| format!("no channel to {peer}"))?;
         Ok(())
+    }
+
+    /// Asks for allocation, channel and permission to last on. Waits for nothing: [`Allocation::hears`] takes the answers.
+    pub async fn renew(&mut self, channel: u16, peer: SocketAddr) -> Result<()> {
+        let drafts = [self.client.request(method::REFRESH), channel_bind(&mut self.client, channel, peer)];
+        for draft in drafts {
+            self.socket.send(&self.client.sign(draft)).await?;
+        }
+        Ok(())
+    }
+
+    /// A datagram from the server, which may say that the nonce has ended (438), and bring another one.
+    pub fn hears(&mut self, datagram: &[u8]) {
+        if datagram.len() >= 20 && datagram[0] & 0xC0 == 0 {
+            let answer = Answer(datagram.to_vec());
+            if answer.code() == 438 {
+                self.client.learn(&answer);
+            }
+        }
     }
 
     /// Gives the allocation back.
@@ -100,6 +118,11 @@ impl Allocation {
         }
         bail!("no answer to {TRIES} tries, {RETRY:?} apart")
     }
+}
+
+fn channel_bind(client: &mut Client, channel: u16, peer: SocketAddr) -> Draft {
+    let [high, low] = channel.to_be_bytes();
+    client.request(method::CHANNEL_BIND).with(CHANNEL_NUMBER, &[high, low, 0, 0]).peer(peer)
 }
 
 /// ChannelData (RFC 8656 section 12.4), without padding, as UDP has it.

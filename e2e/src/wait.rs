@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, Resource, runtime::wait::await_condition};
+use kube::{Api, Client, Resource, runtime::wait::await_condition};
 use rtcfleet_crds::{ConditionsExt, TurnRegion, condition};
 use serde::de::DeserializeOwned;
 
@@ -31,6 +31,15 @@ where
             Err(_) => bail!("{what}: not within {limit:?}, and the last look got no answer"),
         }
     }
+}
+
+/// Until the API server is ready, and not only there: before, it refuses some requests. It takes some 10 s to start.
+pub async fn api_server(client: &Client) -> Result<()> {
+    until("the API server is ready", Duration::from_mins(2), async || {
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        client.request_text(request).await.context("no answer").map(drop)
+    })
+    .await
 }
 
 /// Watches an object until `holds`, at most for `limit`. The error shows the object as it is then.

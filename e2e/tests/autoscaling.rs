@@ -12,6 +12,7 @@ use e2e::{
     stream::Stream,
     wait,
 };
+use kube::ResourceExt;
 use rtcfleet_crds::turn_region::ScalingStatus;
 use rtcfleet_crds::{ConditionsExt, TurnRegion, condition};
 
@@ -87,9 +88,12 @@ async fn explained(scenario: &Scenario) -> Result<()> {
         ["-n", operator::NAMESPACE, "exec", &leader, "--", "/operator", "explain", &target, "-n", &scenario.namespace];
     let told = kubectl(&arguments, "").await?;
     ensure!(told.succeeded(), "{}{}", told.stdout, told.stderr);
-    for part in ["scale: Target", "2 relays are wanted", "rules.Minimum: 1", "rules.Target: 2", "load.whole: "] {
+    for part in ["scale: Target", "2 relays are wanted", "rules.Minimum: 1", "rules.Target: ", "load.whole: "] {
         ensure!(told.stdout.contains(part), "{part:?} is missing in\n{}", told.stdout);
     }
+    // While the load rises fast, the trend asks for one more than there may be.
+    let wanted = ["rules.Target: 2", "rules.Target: 3"].into_iter().any(|wanted| told.stdout.contains(wanted));
+    ensure!(wanted, "the target wants neither 2 nor 3 in\n{}", told.stdout);
     Ok(())
 }
 
@@ -120,14 +124,16 @@ async fn shrunk(scenario: &Scenario, stays: &Relay) -> Result<()> {
 }
 
 /// A heavy stream fills 18 % of a node, and each region carries four of them: 37 % of two nodes. The loss of one region makes
-/// that 73 % of the other.
+/// that 73 % of the other. The target is not to ask for a second node, also while the load rises. Relays on a machine that
+/// was cut off are given up soon, so that the region is whole again soon after.
 const GROUP: &str = "
 failoverGroup: india
+upgrade: {evictionDeadline: 5s}
 capacity: {nic: {tx: 5M, rx: 5M}}
 scaling:
   min: 1
   max: 2
-  target: {nicPercent: 65, cpuPercent: 95}
+  target: {nicPercent: 95, cpuPercent: 95}
   headroom: {percent: 100, survivorPercent: 85}
   scaleDown: {stabilization: 20s}
 ";
@@ -150,9 +156,15 @@ async fn the_survivor_of_a_lost_region_takes_its_calls_with_the_nodes_it_has() -
         calls.extend(scenario.load(&before[1], 1).await?);
         let there = (there, scenario.load(&scenario.relay(OTHER, 1).await?, 1).await?);
 
+        let leader = operator::leader(&scenario.client).await?.uid().context("a pod has a uid")?;
+        let holder = operator::holder(&scenario.client).await?;
         let lost = Cut::region(OTHER).await?;
         drop(there);
-        checks.check("the leader dies in the middle of it", leader_dies(&scenario)).await;
+        let dies = async {
+            processes::kill(&leader).await?;
+            operator::another_leads(&scenario.client, &holder, LED_AGAIN_WITHIN).await.map(drop)
+        };
+        checks.check("the leader dies in the middle of it", dies).await;
         // Their callers call again, where there is most room.
         calls.extend(scenario.load(&before[0], 1).await?);
         calls.extend(scenario.load(&before[1], 3).await?);
@@ -169,7 +181,9 @@ async fn the_survivor_of_a_lost_region_takes_its_calls_with_the_nodes_it_has() -
         }
         lost.comes_back().await?;
         checks
-            .check("the lost region serves again when it is back", async { scenario.ready(OTHER).await.map(drop) })
+            .check("the lost region serves again when it is back", async {
+                wait::ready(&scenario.regions(), OTHER, BACK_WITHIN).await.map(drop)
+            })
             .await;
         checks.verdict()
     })
@@ -182,7 +196,7 @@ async fn first_load(scenario: &Scenario, region: &str) -> Result<Vec<Stream>> {
     scenario.load(&scenario.relay(region, 0).await?, 3).await
 }
 
-/// While the load rises the trend asks for as much: that has to be forgotten first.
+/// A load is a mean over 15 s, and a node takes seconds to start.
 const RESERVED_WITHIN: Duration = Duration::from_mins(2);
 
 /// One node carries the load of its own region. Two are there because of the other one.
@@ -199,13 +213,8 @@ async fn keeps_a_reserve(scenario: &Scenario, region: &str) -> Result<()> {
 /// The other replica may be in the lost region: then the kubelet starts the leader again, and the lease has to run out.
 const LED_AGAIN_WITHIN: Duration = Duration::from_mins(1);
 
-async fn leader_dies(scenario: &Scenario) -> Result<()> {
-    let before = operator::holder(&scenario.client).await?;
-    let uid = operator::leader(&scenario.client).await?.metadata.uid.context("a pod has a uid")?;
-    processes::kill(&uid).await?;
-    operator::another_leads(&scenario.client, &before, LED_AGAIN_WITHIN).await?;
-    Ok(())
-}
+/// Its relays may have been given up, and are made again.
+const BACK_WITHIN: Duration = Duration::from_mins(3);
 
 async fn below_the_cap(scenario: &Scenario) -> Result<()> {
     let what = "the utilisation of relays that carry two regions";

@@ -6,18 +6,13 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     cluster,
     command::{self, kubectl},
-    operator::NAMESPACE,
+    operator::{self, NAMESPACE},
 };
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
-    core::v1::Pod,
     flowcontrol::v1::PriorityLevelConfiguration,
 };
-use kube::{
-    Api, ResourceExt,
-    api::{ListParams, PostParams},
-    client::Body,
-};
+use kube::{Api, ResourceExt, api::PostParams, client::Body};
 
 const ACCOUNT: &str = "system:serviceaccount:rtc-fleet-system:rtc-fleet-operator";
 
@@ -25,20 +20,18 @@ const ACCOUNT: &str = "system:serviceaccount:rtc-fleet-system:rtc-fleet-operator
 async fn helm_test_finds_the_installation_in_working_order() -> Result<()> {
     let kubeconfig = cluster::kubeconfig()?;
     let kubeconfig = kubeconfig.to_str().context("the path of the kubeconfig is text")?;
-    let arguments = ["test", "rtc-fleet", "-n", NAMESPACE, "--kubeconfig", kubeconfig, "--logs", "--timeout", "90s"];
-    let said = command::run(cluster::helm(), &arguments, Duration::from_mins(2)).await?;
+    let arguments = ["test", "rtc-fleet", "-n", NAMESPACE, "--kubeconfig", kubeconfig, "--logs", "--timeout", "2m"];
+    let said = command::run(cluster::helm(), &arguments, Duration::from_mins(3)).await?;
     ensure!(said.contains("turnregions.rtcfleet.dev is established") && said.contains("leads and is ready"), "{said}");
     Ok(())
 }
 
 #[tokio::test]
 async fn two_operators_run_on_two_machines() -> Result<()> {
-    let pods = Api::<Pod>::namespaced(cluster::client().await?, NAMESPACE);
-    let operators = ListParams::default().labels("app.kubernetes.io/component=operator").fields("status.phase=Running");
-    let pods = pods.list(&operators).await?.items;
-    let going = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
-    let machines: Vec<_> =
-        pods.iter().filter(going).filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
+    let client = cluster::client().await?;
+    operator::is_installed(&client).await?;
+    let pods = operator::pods(&client).await?;
+    let machines: Vec<_> = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref()).collect();
     let different: BTreeSet<_> = machines.iter().collect();
     ensure!(machines.len() == 2 && different.len() == 2, "{machines:?}");
     Ok(())

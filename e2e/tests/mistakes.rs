@@ -236,10 +236,10 @@ async fn malformed_is_told(scenario: &Scenario) -> Result<()> {
 
 /// The hard way: a process that has never seen the cluster without the malformed object.
 async fn others_are_served(scenario: &Scenario) -> Result<()> {
-    let before = operator::holder(&scenario.client).await?;
     let uid = operator::leader(&scenario.client).await?.metadata.uid.context("a pod has a uid")?;
+    let before = operator::holder(&scenario.client).await?;
     processes::kill(&uid).await?;
-    operator::another_leads(&scenario.client, &before, SOON).await?;
+    operator::another_leads(&scenario.client, &before, Duration::from_mins(1)).await?;
     scenario.serving("southindia", "{replicas: 1}").await?;
     Ok(())
 }

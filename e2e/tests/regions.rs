@@ -161,7 +161,7 @@ async fn callers(scenario: &Scenario, checks: &mut Checks) -> Result<()> {
         let address = SocketAddr::new(machine_addresses(&scenario.client, region).await?[0], PORT);
         aioice::judge(checks, region, &Server { address, transport: Transport::Udp }).await;
     }
-    let echo = EchoPeer::start(&OUTSIDE, ECHO_PORT)?;
+    let echo = EchoPeer::start(&OUTSIDE, ECHO_PORT).await?;
     for region in REGIONS {
         let addresses = machine_addresses(&scenario.client, region).await?;
         uclient::judge(checks, region, &addresses, PORT, &Transport::Udp, &echo).await?;

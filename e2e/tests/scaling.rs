@@ -19,6 +19,9 @@ const REGION: &str = "centralindia";
 /// Making a relay, and ending one without callers.
 const SOON: Duration = Duration::from_secs(45);
 
+/// A new relay has to carry a session of its own first, and tries again after half a minute.
+const PROVEN_WITHIN: Duration = Duration::from_mins(2);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_scale_adds_relays_and_takes_away_the_one_without_callers() -> Result<()> {
     scenario::with("scale", async |scenario| {
@@ -174,6 +177,8 @@ async fn followed(scenario: &Scenario, replicas: i32) -> Result<()> {
         let told = kubectl(&["-n", &scenario.namespace, "describe", "hpa", REGION], "").await?.stdout;
         ensure!(region.spec.replicas == Some(replicas), "{:?} are written: {told}", region.spec.replicas);
         ensure!((status.replicas, serving(&region)) == (replicas, replicas), "{status:#?}");
+        let relays = scenario.relays(REGION).await?.len();
+        ensure!(i32::try_from(relays)? == replicas, "{relays} pods");
         Ok(())
     })
     .await
@@ -207,7 +212,8 @@ async fn a_changed_template_exchanges_relays_one_at_a_time_and_only_when_their_c
         checks.check("it is exchanged when its caller has left", exchanged(&scenario, &before, first)).await;
         checks
             .check("then the other one drains, with its caller", async {
-                wait::until("the other relay drains", SOON, async || draining(&scenario, second).await).await?;
+                wait::until("the other relay drains", PROVEN_WITHIN, async || draining(&scenario, second).await)
+                    .await?;
                 ensure!(scenario.relay(REGION, second).await? == before[second as usize], "it was exchanged");
                 of_second.is_whole().await
             })
@@ -224,9 +230,12 @@ async fn a_changed_template_exchanges_relays_one_at_a_time_and_only_when_their_c
                 let old = format!("{REGION}-turn-{}", old.context("no revision")?);
                 let arguments =
                     ["-n", &scenario.namespace, "get", "configmap", &old, "--ignore-not-found", "-o", "name"];
-                let left = kubectl(&arguments, "").await?.stdout;
-                ensure!(left.is_empty(), "{left} is left");
-                Ok(())
+                wait::until("what is of the old revision goes", SOON, async || {
+                    let left = kubectl(&arguments, "").await?.stdout;
+                    ensure!(left.is_empty(), "{left} is left");
+                    Ok(())
+                })
+                .await
             })
             .await;
         checks.verdict()
@@ -252,11 +261,14 @@ async fn draining(scenario: &Scenario, slot: u32) -> Result<()> {
 }
 
 async fn still_ready(scenario: &Scenario) -> Result<()> {
-    let region = scenario.regions().get(REGION).await?;
-    let ready = wait::conditions(&region).condition(condition::READY).context("no Ready")?;
-    ensure!(ready.status == "True", "{ready:?}");
-    ensure!(ready.message == "1 of 2 relays serve; the others are being exchanged", "{}", ready.message);
-    Ok(())
+    wait::until("how many serve is told", SOON, async || {
+        let region = scenario.regions().get(REGION).await?;
+        let ready = wait::conditions(&region).condition(condition::READY).context("no Ready")?;
+        assert_eq!(ready.status, "True", "{ready:?}");
+        ensure!(ready.message == "1 of 2 relays serve; the others are being exchanged", "{}", ready.message);
+        Ok(())
+    })
+    .await
 }
 
 async fn exchanged(scenario: &Scenario, before: &[Relay], slot: u32) -> Result<()> {
@@ -269,8 +281,9 @@ async fn exchanged(scenario: &Scenario, before: &[Relay], slot: u32) -> Result<(
     .await
 }
 
-/// The kubelet brings a changed ConfigMap within 90 s, nodes look every 2 s, the operator every 15 s.
-const ADJUSTED_WITHIN: Duration = Duration::from_secs(150);
+/// The kubelet brings a changed ConfigMap within 90 s, nodes look every 2 s, the operator every 15 s, and all share two
+/// processors.
+const ADJUSTED_WITHIN: Duration = Duration::from_mins(4);
 /// In a network that is open to the relays; nobody is there.
 const DENIED_LATER: &str = "10.200.0.99:9";
 
@@ -348,13 +361,15 @@ async fn told_behind(scenario: &Scenario) -> Result<()> {
 }
 
 async fn adjusted(scenario: &Scenario) -> Result<()> {
-    let what = "Ready and not LimitsPending, for its generation";
+    let what = "Ready and not LimitsPending, for its generation, as both relays say";
     wait::object(&scenario.regions(), REGION, what, ADJUSTED_WITHIN, |region: &TurnRegion| {
         let conditions = wait::conditions(region);
         let observed = region.status.as_ref().and_then(|status| status.observed_generation);
+        let nodes = region.status.as_ref().and_then(|status| status.nodes.as_ref());
         observed == region.metadata.generation
             && conditions.is_true(condition::READY)
             && conditions.condition(condition::LIMITS_PENDING).is_none()
+            && nodes.is_some_and(|nodes| (nodes.active, nodes.unknown) == (2, 0))
     })
     .await?;
     Ok(())

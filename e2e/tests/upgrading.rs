@@ -192,9 +192,14 @@ impl Cordoned {
         let only = "app.kubernetes.io/component=turn";
         let arguments =
             ["drain", machine, "--ignore-daemonsets", "--delete-emptydir-data", "--pod-selector", only, "--timeout=1s"];
-        let drained = kubectl(&arguments, "").await?;
-        ensure!(!drained.succeeded(), "the machine was drained at once: {}", drained.stdout);
-        ensure!(drained.stderr.contains("to terminate: context deadline exceeded"), "{}", drained.stderr);
+        // A budget that has not counted the relay yet refuses at first.
+        wait::until("the drain waits for the relay to end", Duration::from_mins(1), async || {
+            let drained = kubectl(&arguments, "").await?;
+            ensure!(!drained.succeeded(), "the machine was drained at once: {}", drained.stdout);
+            ensure!(drained.stderr.contains("to terminate: context deadline exceeded"), "{}", drained.stderr);
+            Ok(())
+        })
+        .await?;
         Ok(cordoned)
     }
 }

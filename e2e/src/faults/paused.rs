@@ -13,38 +13,47 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A pod whose one process has stopped, as if its machine hung: its sockets are open, and nobody answers. It goes on when
-/// this is dropped.
-pub struct Paused {
+/// Pods whose one process has stopped, as if their machines hung: sockets are open, and nobody answers. They go on when this
+/// is dropped.
+pub struct Paused(Vec<Stopped>);
+
+struct Stopped {
     uid: String,
     process: Process,
 }
 
 impl Paused {
-    pub async fn pod(pods: &Api<Pod>, name: &str) -> Result<Self> {
-        let uid = uid(pods, name).await?;
-        let mut found = processes::of_pod(&uid);
-        ensure!(found.len() == 1, "pod {name} should have one process, and has {found:?}");
-        let paused = Self { uid, process: found.remove(0) };
-        command::run("kill", &["-STOP", &paused.process.id.to_string()], LIMIT)
-            .await
-            .with_context(|| format!("pod {name} cannot be paused"))?;
+    /// All at one moment.
+    pub async fn pods(pods: &Api<Pod>, names: &[String]) -> Result<Self> {
+        let mut found = Vec::new();
+        for name in names {
+            let uid = uid(pods, name).await?;
+            let mut processes = processes::of_pod(&uid);
+            ensure!(processes.len() == 1, "pod {name} should have one process, and has {processes:?}");
+            found.push(Stopped { uid, process: processes.remove(0) });
+        }
+        let paused = Self(found);
+        let ids = paused.0.iter().map(|one| one.process.id.to_string());
+        let arguments: Vec<String> = std::iter::once("-STOP".to_owned()).chain(ids).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        command::run("kill", &arguments, LIMIT).await.with_context(|| format!("{names:?} cannot be paused"))?;
         Ok(paused)
     }
 
-    pub fn goes_on(self) {}
+    pub fn go_on(self) {}
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        // The kubelet may have ended it meanwhile, and its number may be another's.
-        if !processes::of_pod(&self.uid).contains(&self.process) {
+        // The kubelet may have ended one meanwhile, and its number may be another's.
+        let there = self.0.iter().filter(|one| processes::of_pod(&one.uid).contains(&one.process));
+        let ids: Vec<String> = there.map(|one| one.process.id.to_string()).collect();
+        if ids.is_empty() {
             return;
         }
-        let id = self.process.id.to_string();
-        let outcome = std::process::Command::new("kill").args(["-CONT", &id]).output();
+        let outcome = std::process::Command::new("kill").arg("-CONT").args(&ids).output();
         if !outcome.as_ref().is_ok_and(|output| output.status.success()) {
-            eprintln!("{:?} still stands still: kill -CONT {id}: {outcome:?}", self.process);
+            eprintln!("processes still stand still: kill -CONT {}: {outcome:?}", ids.join(" "));
         }
     }
 }

@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, stream};
-use tokio::process::{Child, Command};
+use tokio::{
+    net::UdpSocket,
+    process::{Child, Command},
+    time::timeout,
+};
 
 use super::{Server, Transport};
 use crate::{
@@ -16,12 +20,17 @@ use crate::{
     command,
     scenario::{OUTSIDE, SECRET},
     turn::Credentials,
+    wait,
 };
 
 /// Packets that each session sends, and expects back.
 const PACKETS: u32 = 20;
 /// The client needs three seconds, most of them for its own pauses.
 const LONGEST: Duration = Duration::from_secs(40);
+/// The echo peer has to start, and to open its ports.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// Of one datagram, to a process beside us.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Calls at a time: each is mostly waiting.
 const AT_ONCE: usize = 4;
 
@@ -113,17 +122,37 @@ pub struct EchoPeer {
 }
 
 impl EchoPeer {
-    /// Listens on every address.
-    pub fn start(addresses: &[&str], port: u16) -> Result<Self> {
+    /// Listens on every address, and answers there.
+    pub async fn start(addresses: &[&str], port: u16) -> Result<Self> {
         let mut command = Command::new("turnutils_peer");
         for address in addresses {
             command.args(["-L", address]);
         }
         let quiet = command.args(["-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let process = quiet.kill_on_drop(true).spawn();
-        let process = process.context("turnutils_peer does not start: apt-get install coturn, or run `make up`")?;
+        let mut process = process.context("turnutils_peer does not start: apt-get install coturn, or run `make up`")?;
+        for address in addresses {
+            let address = SocketAddr::new(address.parse()?, port);
+            wait::until(&format!("turnutils_peer answers at {address}"), ANSWERS_WITHIN, async || {
+                let ended = process.try_wait()?;
+                ensure!(ended.is_none(), "it has ended: {ended:?}");
+                answers(address).await
+            })
+            .await?;
+        }
         Ok(Self { _process: process, port })
     }
+}
+
+/// One datagram comes back.
+async fn answers(peer: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind(SocketAddr::new(peer.ip(), 0)).await?;
+    socket.connect(peer).await?;
+    socket.send(b"echo").await?;
+    let mut answer = [0; 16];
+    let length = timeout(ANSWER, socket.recv(&mut answer)).await.context("no answer")??;
+    ensure!(&answer[..length] == b"echo", "it answers {:?}", &answer[..length]);
+    Ok(())
 }
 
 /// Relays packets through `server` to `peer` and back, in the form that the flags ask for. Fails on the first one lost.

@@ -200,13 +200,11 @@ async fn steps_of(name: &Name<'_>, region: &str) -> Result<Vec<i32>> {
 async fn when_both_regions_die_the_answer_stays_and_it_is_said() -> Result<()> {
     name::with("dns-both", json!({}), async |name| {
         let at = Moment::now()?;
-        let pods = name.pods();
-        let mut silent = Vec::new();
+        let mut relays = Vec::new();
         for region in REGIONS {
-            for relay in name.scenario.relays(region).await? {
-                silent.push(Paused::pod(&pods, &relay.pod).await?);
-            }
+            relays.extend(name.scenario.relays(region).await?.into_iter().map(|relay| relay.pod));
         }
+        let silent = Paused::pods(&name.pods(), &relays).await?;
         let what = "frozen because too few regions are healthy, and degraded";
         wait::object(&name.names(), NAME, what, FLIPS_WITHIN, |name: &DnsFailover| {
             name.status.as_ref().is_some_and(|status| {
@@ -216,9 +214,13 @@ async fn when_both_regions_die_the_answer_stays_and_it_is_said() -> Result<()> {
             })
         })
         .await?;
-        let events = kubectl(&["-n", &name.scenario.namespace, "get", "events"], "").await?.stdout;
-        ensure!(events.contains("TooFewHealthy"), "no Event says so:\n{events}");
-        silent.into_iter().for_each(Paused::goes_on);
+        wait::until("an Event says so", FLIPS_WITHIN, async || {
+            let events = kubectl(&["-n", &name.scenario.namespace, "get", "events"], "").await?.stdout;
+            ensure!(events.contains("TooFewHealthy"), "{events}");
+            Ok(())
+        })
+        .await?;
+        silent.go_on();
         name.is_healthy(Duration::from_mins(2)).await?;
         name.never_left_out(at)
     })

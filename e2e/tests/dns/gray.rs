@@ -53,9 +53,9 @@ async fn a_region_that_fails_in_part_leaves_the_answer() -> Result<()> {
 }
 
 /// Until it is out of every answer, and what it was found to fail by.
-async fn leaves(name: &Name<'_>, at: Moment, within: Duration) -> Result<()> {
-    let took = name.tells_only(at, &[Name::other(REGION)], within).await?;
-    let region = name.region(REGION).await?;
+async fn leaves(name: &Name<'_>, region: &str, at: Moment, within: Duration) -> Result<()> {
+    let took = name.tells_only(at, &[Name::other(region)], within).await?;
+    let region = name.region(region).await?;
     tell(&format!("out of every answer after {took:?}: {:?}, {:?}", region.health, region.failing_transports))
 }
 
@@ -72,23 +72,26 @@ async fn behind_a_firewall(name: &Name<'_>, block: fn(&str) -> Result<Blocked>) 
     let at = Moment::now()?;
     let nodes = machines(name).await?;
     let blocked: Vec<_> = nodes.iter().map(|node| block(node)).collect::<Result<_>>()?;
-    leaves(name, at, FLIPS_WITHIN).await?;
+    leaves(name, REGION, at, FLIPS_WITHIN).await?;
     blocked.into_iter().try_for_each(Blocked::ends)?;
     name.is_back(BACK_WITHIN).await
 }
 
+/// Of a region without the operator that decides, which loses its Lease otherwise.
 async fn lossy(name: &Name<'_>) -> Result<()> {
+    let region = name.without_the_leader().await?;
     let at = Moment::now()?;
-    let bad = BadNetwork::of_region(REGION, Duration::ZERO, 40.0).await?;
-    leaves(name, at, Duration::from_mins(1)).await?;
+    let bad = BadNetwork::of_region(region, Duration::ZERO, 40.0).await?;
+    leaves(name, region, at, Duration::from_mins(1)).await?;
     bad.ends().await?;
     name.is_back(BACK_WITHIN).await
 }
 
 async fn late(name: &Name<'_>) -> Result<()> {
+    let region = name.without_the_leader().await?;
     let at = Moment::now()?;
-    let bad = BadNetwork::of_region(REGION, Duration::from_millis(200), 0.0).await?;
-    leaves(name, at, FLIPS_WITHIN).await?;
+    let bad = BadNetwork::of_region(region, Duration::from_millis(200), 0.0).await?;
+    leaves(name, region, at, FLIPS_WITHIN).await?;
     bad.ends().await?;
     name.is_back(BACK_WITHIN).await
 }
@@ -101,7 +104,7 @@ async fn quota(name: &Name<'_>) -> Result<()> {
     }
     let at = Moment::now()?;
     patch(name, json!({"quotas": {"allocationsPerNode": 1}})).await?;
-    leaves(name, at, BROUGHT_WITHIN).await?;
+    leaves(name, REGION, at, BROUGHT_WITHIN).await?;
     patch(name, json!({"quotas": null})).await?;
     for allocation in held {
         allocation.end().await?;
@@ -112,7 +115,7 @@ async fn quota(name: &Name<'_>) -> Result<()> {
 async fn certificate_ended(name: &Name<'_>) -> Result<()> {
     let at = Moment::now()?;
     name.certify(REGION, -1).await?;
-    leaves(name, at, BROUGHT_WITHIN).await?;
+    leaves(name, REGION, at, BROUGHT_WITHIN).await?;
     name.certify(REGION, 90).await?;
     name.is_back(BACK_WITHIN).await
 }

@@ -99,7 +99,7 @@ async fn leader_killed(name: &Name<'_>) -> Result<()> {
     steady::leader_killed(name).await?;
     let pods = Api::<Pod>::namespaced(client.clone(), operator::NAMESPACE);
     pods.delete(&pod, &DeleteParams::default()).await?;
-    operator::settled(client, Duration::from_mins(2)).await
+    operator::settled(client).await
 }
 
 fn number(variable: &str) -> Result<Option<u64>> {
