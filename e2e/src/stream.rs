@@ -19,8 +19,10 @@ use crate::{
 const PACE: Duration = Duration::from_millis(20);
 /// How late a packet may come back before it counts as lost: far more than a busy machine needs.
 const LATEST: Duration = Duration::from_secs(10);
-/// Two may be lost before the permission of the peer ends, after 5 minutes.
+/// The permission of the peer ends after 5 minutes: one may be lost, and one refused because the nonce has ended.
 const RENEWED_EVERY: Duration = Duration::from_secs(90);
+/// The last request, with all its tries, and once more with another nonce.
+const ENDS_WITHIN: Duration = Duration::from_secs(25);
 /// Longer than any scenario needs one.
 const LONGEST: Duration = Duration::from_mins(20);
 const CHANNEL: u16 = 0x4000;
@@ -88,7 +90,7 @@ impl Stream {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(()); // The task has ended by itself: its own error says why.
         }
-        let ended = timeout(Duration::from_secs(10), &mut self.task).await.context("the stream does not stop")??;
+        let ended = timeout(ENDS_WITHIN, &mut self.task).await.context("the stream does not stop")??;
         whole.and(ended)
     }
 

@@ -75,7 +75,8 @@ impl Allocation {
 
     /// A datagram from the server, which may say that the nonce has ended (438), and bring another one.
     pub fn hears(&mut self, datagram: &[u8]) {
-        if datagram.len() >= 20 && datagram[0] & 0xC0 == 0 {
+        let is_refusal = datagram.len() >= 20 && datagram[0] & 0xC1 == 0x01 && datagram[1] & 0x10 != 0;
+        if is_refusal {
             let answer = Answer(datagram.to_vec());
             if answer.code() == 438 {
                 self.client.learn(&answer);

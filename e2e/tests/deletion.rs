@@ -18,7 +18,7 @@ use rtcfleet_crds::labels;
 const GONE_WITHIN: Duration = Duration::from_mins(1);
 /// Kubernetes looks again at a namespace whose pods are ending after half of their longest grace period, 30 s, which is
 /// what a namespace takes; after 60 s where they have just not ended then.
-const LOOKED_AT_WITHIN: Duration = Duration::from_mins(3);
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_region_and_a_deleted_namespace_leave_nothing_behind_though_callers_use_them() -> Result<()> {

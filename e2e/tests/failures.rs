@@ -22,7 +22,7 @@ use rtcfleet_crds::{ConditionsExt, TurnRegion, condition};
 
 const REGION: &str = "centralindia";
 /// "A killed leader is replaced in <15 s": that is what it takes where there are processors for it. It is printed.
-const TAKEOVER: Duration = Duration::from_secs(30);
+const TAKEOVER: Duration = Duration::from_secs(20);
 /// Tag of the same operator under another name.
 const OTHER_TAG: &str = "e2e-upgrade";
 
@@ -117,14 +117,13 @@ async fn upgraded(scenario: &Scenario) -> Result<()> {
 
 async fn upgrade(scenario: &Scenario) -> Result<()> {
     images::retagged("operator", OTHER_TAG).await?;
-    let before = operator::holder(&scenario.client).await?;
     let chart = cluster::repository().join("charts/rtc-fleet");
     let chart = chart.to_str().context("a path is no text")?;
     let set = format!("image.tag={OTHER_TAG}");
     helm(&["upgrade", "rtc-fleet", chart, "--reuse-values", "--set", &set, "--wait", "--timeout=2m"]).await?;
     let image = image(scenario).await?;
     ensure!(image.ends_with(OTHER_TAG), "the operator runs {image}");
-    operator::another_leads(&scenario.client, &before, TAKEOVER).await?;
+    operator::leader(&scenario.client).await?;
     acts(scenario).await
 }
 
@@ -203,7 +202,8 @@ async fn killed_twice(uid: &str) -> Result<()> {
     processes::kill(uid).await?;
     wait::until("the kubelet starts it again", RUNS_AGAIN_WITHIN, async || {
         let now = processes::of_pod(uid);
-        ensure!(now.len() == 1 && now != first, "{now:?}");
+        let programs = |all: &[processes::Process]| all.iter().map(|one| one.program.clone()).collect::<Vec<_>>();
+        ensure!(now != first && programs(&now) == programs(&first), "{now:?}");
         Ok(())
     })
     .await?;

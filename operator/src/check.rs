@@ -38,7 +38,9 @@ pub enum CheckError {
     NotEstablished(&'static str),
     #[error(transparent)]
     NoLeader(#[from] ExplainError),
-    #[error("pod {namespace}/{pod} holds the lease but is gone: a standby takes over within 15 s, try again then")]
+    #[error(
+        "pod {namespace}/{pod} holds the lease but is gone: a standby takes over within 15 s where there is one, look at kubectl get pods -n {namespace}"
+    )]
     LeaderGone { namespace: String, pod: String },
     #[error("pod {namespace}/{pod} holds the lease but does not answer at {address}")]
     Silent { namespace: String, pod: String, address: SocketAddr, source: GetError },
@@ -47,10 +49,10 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    /// So it is for a moment while one replica leads after another.
+    /// So it is for a moment while one replica leads after another, or the first one has yet to make the Lease.
     fn passes(&self) -> bool {
         match self {
-            Self::NoLeader(error) => matches!(error, ExplainError::NoLeader { .. }),
+            Self::NoLeader(error) => matches!(error, ExplainError::NoLease { .. } | ExplainError::NoLeader { .. }),
             Self::LeaderGone { .. } | Self::Silent { .. } | Self::NotReady { .. } => true,
             Self::NoConfig(_) | Self::Client(_) | Self::Io(_) | Self::NotEstablished(_) => false,
         }

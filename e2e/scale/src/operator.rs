@@ -174,8 +174,8 @@ pub struct Restart {
 }
 
 pub async fn restart(client: &Client, size: Size, limit: Duration) -> Result<Restart> {
-    let holder = operator::holder(client).await?;
     let leader = operator::leader(client).await?;
+    let holder = operator::holder(client).await?;
     let began = Instant::now();
     // As a machine that stops: nothing is released.
     processes::kill(&leader.uid().context("a pod without a uid")?).await?;

@@ -170,14 +170,15 @@ async fn hold_down(name: &Name<'_>, region: &str, flaps: i32) -> Result<Duration
     .await
 }
 
-/// Until it has callers again: before, it cannot fail again.
+/// Until it has callers again, in answers, too: before, it cannot fail again.
 async fn let_in(name: &Name<'_>, region: &str) -> Result<()> {
     wait::until("the region gets callers again", BACK_WITHIN, async || {
         let one = name.region(region).await?;
         ensure!(one.state != RegionState::Withdrawn, "{one:?}");
         Ok(())
     })
-    .await
+    .await?;
+    name.tells_all(Moment::now()?, BACK_WITHIN).await
 }
 
 /// Percents of its share that it was given, in order, until it has all of it.

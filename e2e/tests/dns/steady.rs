@@ -33,7 +33,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(15);
 const OUTAGE: Duration = Duration::from_mins(1);
 pub const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
 /// What is brought and does not arrive is brought again. A kubelet alone takes up to a minute and a half.
-const PROBED_WITHIN: Duration = Duration::from_mins(1);
+const PROBED_WITHIN: Duration = Duration::from_secs(40);
 /// A kubelet waits longer from one end of a process to the next, up to 5 minutes.
 const RUNS_AGAIN_WITHIN: Duration = Duration::from_mins(6);
 /// The vantage point beside the operator.

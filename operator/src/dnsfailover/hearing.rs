@@ -32,7 +32,7 @@ const BRINGING: Duration = Duration::from_secs(1);
 /// Between two configurations that a prober is brought: it begins and ends targets on the thread that probes.
 const SPACING: Duration = Duration::from_secs(2);
 /// The same for one that it has refused, or that is not in force although it took it. What got no answer may not have
-/// arrived, and is brought again sooner.
+/// arrived, and is brought again sooner: after [`SPACING`], and twice as long each time up to this.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Relays with an alarm that are kept, for people.
 const MAX_ALARMS: usize = 8;
@@ -240,21 +240,24 @@ struct Brought {
 async fn bring(prober: &NodeTarget, said: &Verdicts, ears: &Ears, last: &mut Option<Brought>) {
     let Some(config) = ears.heard.config().filter(|config| config.hash != said.config_hash) else { return };
     let at = ears.clock.instant();
-    let pause =
-        |last: &Brought| if (&last.hash, last.boot) == (&config.hash, said.boot) { last.pause } else { SPACING };
-    if last.as_ref().is_some_and(|last| at.saturating_duration_since(last.at) < pause(last)) {
+    let is_same = |last: &&Brought| (&last.hash, last.boot) == (&config.hash, said.boot);
+    let same = last.as_ref().filter(is_same).map(|last| last.pause);
+    let pause = same.unwrap_or(SPACING);
+    if last.as_ref().is_some_and(|last| at.saturating_duration_since(last.at) < pause) {
         return;
     }
+    let unheard = same.map_or(SPACING, |pause| (pause * 2).min(AGAIN));
     let (pause, why) = match timeout(BRINGING, ears.node_api.configure(prober, &config.text)).await {
         Ok(Ok(_)) => (AGAIN, None),
         // Of another release, or without a file that its kubelet has yet to bring beside this one.
-        Ok(Err(error)) => (AGAIN, Some(with_causes(&error))),
-        Err(_) => (SPACING, Some(format!("no answer within {BRINGING:?}"))),
+        Ok(Err(error)) if error.refusal().is_some() => (AGAIN, Some(with_causes(&error))),
+        Ok(Err(error)) => (unheard, Some(with_causes(&error))),
+        Err(_) => (unheard, Some(format!("no answer within {BRINGING:?}"))),
     };
     *last = Some(Brought { hash: config.hash.clone(), boot: said.boot, at, pause });
     if let Some(why) = why {
         let prober = prober.address;
-        tracing::info!(%prober, why, "a prober does not take its configuration: it has to wait for the file");
+        tracing::info!(%prober, why, again_in = ?pause, "a prober does not take its configuration; its kubelet brings it, too");
     }
 }
 
@@ -282,8 +285,6 @@ fn up_to(told: Option<Told>, said: &Verdicts) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use futures::future::BoxFuture;
     use jiff::Timestamp;
     use rtcfleet_node_api::{Canary, ConfigTaken, NodeStatus, SetState};
@@ -343,11 +344,20 @@ mod tests {
         assert_eq!(told(Some(first), 2, 3), Told { boot: 2, sequence: 3 });
     }
 
-    /// A prober that takes what it is brought, or never answers.
+    /// How a prober answers that is brought something.
+    #[derive(Clone, Copy, Debug, Default)]
+    enum Manner {
+        #[default]
+        Takes,
+        Refuses,
+        BreaksOff,
+        Hangs,
+    }
+
     #[derive(Default)]
     struct Prober {
         brought: Mutex<Vec<String>>,
-        is_silent: AtomicBool,
+        manner: Mutex<Manner>,
     }
 
     impl NodeApi for Prober {
@@ -365,10 +375,15 @@ mod tests {
 
         fn configure<'a>(&'a self, _: &'a NodeTarget, yaml: &'a str) -> BoxFuture<'a, Result<ConfigTaken, NodeError>> {
             self.brought.lock().unwrap().push(yaml.to_owned());
-            if self.is_silent.load(Ordering::Relaxed) {
-                return Box::pin(std::future::pending());
-            }
-            Box::pin(async move { Ok(ConfigTaken { config_hash: yaml::hash(yaml) }) })
+            let (manner, node) = (*self.manner.lock().unwrap(), SocketAddr::from(([192, 0, 2, 1], 9443)));
+            Box::pin(async move {
+                match manner {
+                    Manner::Takes => Ok(ConfigTaken { config_hash: yaml::hash(yaml) }),
+                    Manner::Refuses => Err(NodeError::Refused { node, status: 409, message: "no such file".into() }),
+                    Manner::BreaksOff => Err(NodeError::AnswerTimeout { node }),
+                    Manner::Hangs => std::future::pending().await,
+                }
+            })
         }
     }
 
@@ -384,8 +399,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_prober_that_runs_by_something_else_is_brought_what_it_should_seldom_and_never_in_vain_at_once() {
+    fn with_a_prober() -> (Arc<Prober>, Arc<Stopped>, Ears) {
         let prober = Arc::new(Prober::default());
         let clock = Arc::new(Stopped(Mutex::new(Instant::now())));
         let ears = Ears {
@@ -394,7 +408,19 @@ mod tests {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             poke: Arc::new(|| ()),
         };
+        (prober, clock, ears)
+    }
+
+    /// The prober says what it runs by, and is brought what it should if it is time.
+    async fn heard_from(runs_by: &str, boot: u64, ears: &Ears, last: &mut Option<Brought>) {
         let target = NodeTarget { address: ([192, 0, 2, 1], 9443).into(), server_name: "p".into() };
+        let said = Verdicts { config_hash: yaml::hash(runs_by), ..said(boot, vec![]) };
+        bring(&target, &said, ears, last).await;
+    }
+
+    #[tokio::test]
+    async fn a_prober_that_runs_by_something_else_is_brought_what_it_should_seldom_and_never_in_vain_at_once() {
+        let (prober, clock, ears) = with_a_prober();
         let mut last = None;
         let short = SPACING / 2;
         for (case, wanted, pause, boot, runs_by, expected) in [
@@ -411,21 +437,34 @@ mod tests {
             if let Some(text) = wanted {
                 ears.heard.set_config(text);
             }
-            let said = Verdicts { config_hash: yaml::hash(runs_by), ..said(boot, vec![]) };
-            bring(&target, &said, &ears, &mut last).await;
+            heard_from(runs_by, boot, &ears, &mut last).await;
             assert_eq!(prober.brought.lock().unwrap().len(), expected, "{case}");
         }
         assert_eq!(*prober.brought.lock().unwrap(), ["a", "a", "a", "b"]);
-        // What got no answer may not have arrived.
-        prober.is_silent.store(true, Ordering::Relaxed);
-        for (case, pause, expected) in
-            [("a third is wanted", SPACING, 5), ("soon after", short, 5), ("and a while after", short, 6)]
-        {
-            *clock.0.lock().unwrap() += pause;
-            ears.heard.set_config("c");
-            let said = Verdicts { config_hash: yaml::hash("b"), ..said(2, vec![]) };
-            bring(&target, &said, &ears, &mut last).await;
-            assert_eq!(prober.brought.lock().unwrap().len(), expected, "{case}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_have_arrived_is_brought_again_soon_and_less_and_less_often() {
+        for (manner, expected) in [
+            (Manner::Takes, [0, 30].as_slice()),
+            (Manner::Refuses, &[0, 30]),
+            (Manner::BreaksOff, &[0, 2, 6, 14, 30]),
+            (Manner::Hangs, &[0, 2, 6, 14, 30]),
+        ] {
+            let (prober, clock, ears) = with_a_prober();
+            *prober.manner.lock().unwrap() = manner;
+            ears.heard.set_config("new");
+            let mut last = None;
+            let mut tries = Vec::new();
+            for second in 0..40 {
+                let before = prober.brought.lock().unwrap().len();
+                heard_from("old", 1, &ears, &mut last).await;
+                if prober.brought.lock().unwrap().len() > before {
+                    tries.push(second);
+                }
+                *clock.0.lock().unwrap() += Duration::from_secs(1);
+            }
+            assert_eq!(tries, expected, "{manner:?}");
         }
     }
 
