@@ -17,10 +17,9 @@ pub const NAMESPACE: &str = "rtc-fleet-system";
 /// Name of the Deployment, the Lease and the service account.
 pub const NAME: &str = "rtc-fleet-operator";
 
-/// A kubelet waits longer from one end of a process to the next, up to 5 minutes.
-const SETTLED_WITHIN: Duration = Duration::from_mins(6);
-/// A Lease ends 10 s after its last renewal; then its holder may be gone, or another hold it.
-const LED_WITHIN: Duration = Duration::from_mins(1);
+/// A kubelet waits longer from one end of a process to the next, up to 5 minutes; and after an API server was away, machines
+/// refuse connections to it until kube-proxy has found it again, for a minute and more.
+const AGAIN_WITHIN: Duration = Duration::from_mins(6);
 
 /// Fails, and names the remedy, unless every replica of the operator is available, and one of them leads.
 pub async fn is_installed(client: &Client) -> Result<()> {
@@ -35,7 +34,7 @@ pub async fn is_installed(client: &Client) -> Result<()> {
 pub async fn settled(client: &Client) -> Result<()> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let what = "all replicas of the operator are up to date and available";
-    wait::object(&deployments, NAME, what, SETTLED_WITHIN, is_rolled_out).await?;
+    wait::object(&deployments, NAME, what, AGAIN_WITHIN, is_rolled_out).await?;
     Ok(())
 }
 
@@ -85,7 +84,7 @@ pub fn pod_of(holder: &str) -> &str {
 /// process holds the lease, too, until it ends.
 pub async fn leader(client: &Client) -> Result<Pod> {
     let mut first: Option<LeaseSpec> = None;
-    wait::until("a replica of the operator leads", LED_WITHIN, async || {
+    wait::until("a replica of the operator leads", AGAIN_WITHIN, async || {
         let now = lease(client).await?;
         let before = first.take().filter(|first| first.holder_identity == now.holder_identity);
         let before = first.insert(before.unwrap_or_else(|| now.clone()));
