@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
-use crate::wait;
+use crate::{processes, wait};
 
 /// Namespace of the release.
 pub const NAMESPACE: &str = "rtc-fleet-system";
@@ -97,6 +97,14 @@ pub async fn leader(client: &Client) -> Result<Pod> {
         Ok(pod)
     })
     .await
+}
+
+/// Ends the process that leads by SIGKILL: nothing is released. Gives what it was called, for [`another_leads`].
+pub async fn kill_leader(client: &Client) -> Result<String> {
+    let uid = leader(client).await?.uid().context("a pod has a uid")?;
+    let holder = holder(client).await?;
+    processes::kill(&uid).await?;
+    Ok(holder)
 }
 
 /// Waits until another process than `before` holds the lease, and gives what it is called.

@@ -77,9 +77,7 @@ async fn taken_over(scenario: &Scenario, before: &str) -> Result<()> {
 }
 
 async fn leader_killed(scenario: &Scenario) -> Result<()> {
-    let uid = operator::leader(&scenario.client).await?.metadata.uid.context("a pod has a uid")?;
-    let before = operator::holder(&scenario.client).await?;
-    processes::kill(&uid).await?;
+    let before = operator::kill_leader(&scenario.client).await?;
     taken_over(scenario, &before).await?;
     acts(scenario).await
 }

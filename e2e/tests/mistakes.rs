@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     checks::Checks,
     command::kubectl,
-    operator, processes,
+    operator,
     scenario::{self, Scenario},
     schema, wait,
 };
@@ -236,9 +236,7 @@ async fn malformed_is_told(scenario: &Scenario) -> Result<()> {
 
 /// The hard way: a process that has never seen the cluster without the malformed object.
 async fn others_are_served(scenario: &Scenario) -> Result<()> {
-    let uid = operator::leader(&scenario.client).await?.metadata.uid.context("a pod has a uid")?;
-    let before = operator::holder(&scenario.client).await?;
-    processes::kill(&uid).await?;
+    let before = operator::kill_leader(&scenario.client).await?;
     operator::another_leads(&scenario.client, &before, Duration::from_mins(1)).await?;
     scenario.serving("southindia", "{replicas: 1}").await?;
     Ok(())

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cli::Check,
+    error::with_causes,
     explain::{self, ExplainError},
     http_get::{self, GetError},
     kube_io::{self, IoError},
@@ -72,9 +73,16 @@ where
     Look: AsyncFnMut() -> Result<String, CheckError>,
 {
     let began = Instant::now();
+    let mut is_told = false;
     loop {
         match look().await {
-            Err(error) if error.passes() && began.elapsed() < wait => sleep(LOOK).await,
+            Err(error) if error.passes() && began.elapsed() < wait => {
+                if !is_told {
+                    eprintln!("operator check: {}: looking again for {wait:?}", with_causes(&error));
+                    is_told = true;
+                }
+                sleep(LOOK).await;
+            }
             found => return found,
         }
     }
@@ -114,10 +122,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        error::with_causes,
-        kube_io::testing::{Scenario, answer, refusal},
-    };
+    use crate::kube_io::testing::{Scenario, answer, refusal};
 
     /// An operator's public port that answers `/readyz` so.
     async fn operator(code: StatusCode, body: &'static str) -> u16 {

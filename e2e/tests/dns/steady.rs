@@ -13,7 +13,6 @@ use e2e::{
     monotonic::Moment,
     operator,
     own_prober::OwnProber,
-    processes,
     scenario::{HOST, METRICS_PORT},
     tell, wait,
 };
@@ -184,9 +183,7 @@ pub async fn one_clock_steps_unwatched(name: &Name<'_>) -> Result<()> {
 
 pub async fn leader_killed(name: &Name<'_>) -> Result<()> {
     let client = &name.scenario.client;
-    let uid = operator::leader(client).await?.uid().context("a pod has a uid")?;
-    let before = operator::holder(client).await?;
-    processes::kill(&uid).await?;
+    let before = operator::kill_leader(client).await?;
     operator::another_leads(client, &before, Duration::from_mins(1)).await?;
     watched().await;
     Ok(())
